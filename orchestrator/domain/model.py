@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from orchestrator.domain.errors import InvalidSpec
+from orchestrator.domain.faults import field_errors
 
-class Model(BaseModel):
+if TYPE_CHECKING:
+    _Metaclass = type
+else:
+    _Metaclass = type(BaseModel)
+
+
+class _RefusesInOurWords(_Metaclass):
+    """Building a model in Python raises InvalidSpec instead of pydantic's error. Validation of nested documents does not
+    pass here, so that the outermost model reports every fault at once."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise InvalidSpec.of(field_errors(error, cls)) from None  # type: ignore[arg-type]
+
+
+if TYPE_CHECKING:
+
+    class _Base(BaseModel):
+        pass
+
+else:
+
+    class _Base(BaseModel, metaclass=_RefusesInOurWords):
+        pass
+
+
+class Model(_Base):
     """A value of the domain. Unknown fields, NaN and infinity are refused; instances cannot be changed."""
 
     model_config = ConfigDict(
@@ -16,5 +48,4 @@ class Model(BaseModel):
         populate_by_name=True,
         serialize_by_alias=True,
         allow_inf_nan=False,
-        use_enum_values=False,
     )

@@ -1,0 +1,201 @@
+"""What workers and the API say to each other. Workers hold no database credentials: this is all they can do.
+
+Every effect names its attempt (`j-7f3k1.2`: job and epoch) and is accepted only while that attempt's lease is live by
+the database's clock. Calls carry many attempts at once, so that a busy worker costs few requests.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from orchestrator.domain.artifact import SafePath, Sha256
+from orchestrator.domain.ids import decode_attempt
+from orchestrator.domain.model import Model
+from orchestrator.domain.spec import Name
+from orchestrator.domain.state import Reason
+
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+SURRENDER_AFTER_SECONDS = 25.0  # without an answer for so long, a worker kills its children: before the lease can end
+MAX_BATCH = 1000
+MAX_LINE = 16 * 1024
+
+_Attempt = Annotated[str, StringConstraints(max_length=32), AfterValidator(lambda text: str(decode_attempt(text)))]
+_Sentence = Annotated[str, StringConstraints(max_length=4096)]
+
+
+class RegisterWorker(Model):
+    """A worker process introduces itself. A worker of the same name and pool that was there before is gone for certain:
+    the caller holds the lock that its predecessor and all of its children held."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    pool: Name
+    slots: int = Field(ge=1, le=1024)
+    host: str = Field(max_length=256)
+    pid: int
+    version: str = Field(max_length=64)
+    gpus: tuple[str, ...] = Field(default=(), max_length=64)
+
+
+class WorkerRegistered(Model):
+    """The worker's id, the Celery queues on which its doorbells ring, and the store where its artifacts go."""
+
+    worker: str
+    queues: tuple[str, ...]
+    store: str
+    lease_seconds: float
+    heartbeat_seconds: float
+
+
+class CheckpointRef(Model):
+    """A committed checkpoint: where it lies, and the digest of its manifest."""
+
+    step: int
+    store: str
+    prefix: str
+    digest: Sha256
+
+
+class Lease(Model):
+    """The timed right to run one attempt. `token` is good for this attempt only; `prefix` is where its artifacts go."""
+
+    attempt: str
+    token: str
+    document: dict[str, Any]
+    timeout_seconds: float
+    prefix: str
+    resume: CheckpointRef | None = None
+
+
+class ClaimRequest(Model):
+    """Ask for work: up to `slots` attempts of the worker's pool."""
+
+    worker: str
+    slots: int = Field(ge=1, le=MAX_BATCH)
+
+
+class Claimed(Model):
+    """The attempts that the worker now holds; they are RUNNING."""
+
+    leases: tuple[Lease, ...]
+
+
+class Heartbeat(Model):
+    """One call renews all leases of a worker."""
+
+    worker: str
+    attempts: tuple[_Attempt, ...] = Field(default=(), max_length=MAX_BATCH)
+    draining: bool = False
+
+
+class HeartbeatReply(Model):
+    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report. `orphans`: the
+    database says this worker holds them, but it did not name them. `waiting`: how many attempts its pool could claim."""
+
+    lost: tuple[str, ...] = ()
+    cancel: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    waiting: int = 0
+    drain: bool = False
+
+
+class LogLine(Model):
+    """One line as it was written: `at` in seconds since the epoch, without the line's end, cut at MAX_LINE characters."""
+
+    at: float
+    stream: Literal["stdout", "stderr", "system"]
+    text: Annotated[str, StringConstraints(max_length=MAX_LINE + 64)]
+
+
+class MetricPoint(Model):
+    """One number; None stands for NaN or infinity."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")]
+    step: int = Field(ge=0, lt=2**53)
+    value: float | None
+    at: float
+
+
+class Append(Model):
+    """What one attempt has produced since the last call. `seq` numbers the attempt's batches from 1: the same batch sent
+    twice is stored once. `lines` come in order and are numbered on from `first_line`."""
+
+    attempt: _Attempt
+    seq: int = Field(ge=1)
+    first_line: int = Field(default=1, ge=1)
+    lines: tuple[LogLine, ...] = Field(default=(), max_length=10_000)
+    metrics: tuple[MetricPoint, ...] = Field(default=(), max_length=10_000)
+    progress: float | None = Field(default=None, ge=0, le=1)
+    message: Annotated[str, StringConstraints(max_length=512)] | None = None
+
+
+class AppendBatch(Model):
+    """What a worker's attempts have produced."""
+
+    appends: tuple[Append, ...] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class Appended(Model):
+    """Attempts from which nothing more is accepted."""
+
+    lost: tuple[str, ...] = ()
+
+
+class ArtifactUpload(Model):
+    """Files that lie in a store, below a prefix, with their manifest written: `digest` is the manifest's SHA-256."""
+
+    store: str = Field(max_length=1024)
+    prefix: SafePath
+    digest: Sha256
+    size: int = Field(ge=0)
+    files: int = Field(ge=0)
+
+
+class PublishCheckpoint(Model):
+    """Make an uploaded artifact the attempt's newest checkpoint."""
+
+    attempt: _Attempt
+    step: int = Field(ge=0)
+    artifact: ArtifactUpload
+
+
+class CheckpointCommitted(Model):
+    """The artifact's id, and the prefixes of older checkpoints that may now be deleted from the store."""
+
+    artifact: str
+    superseded: tuple[str, ...] = ()
+
+
+class Report(Model):
+    """How an attempt ended. `reason` is `succeeded`, `cancelled_by_user`, or what went wrong."""
+
+    attempt: _Attempt
+    reason: Reason
+    message: _Sentence = ""
+    exit_code: int | None = None
+    output: ArtifactUpload | None = None
+
+
+class ReportBatch(Model):
+    """Ends of attempts; with `slots`, the worker claims that many new ones in the same call."""
+
+    worker: str
+    reports: tuple[Report, ...] = Field(default=(), max_length=MAX_BATCH)
+    slots: int = Field(default=0, ge=0, le=MAX_BATCH)
+
+
+class Reported(Model):
+    """Attempts whose report came too late, and the newly claimed ones."""
+
+    lost: tuple[str, ...] = ()
+    leases: tuple[Lease, ...] = ()
+
+
+class Health(Model):
+    """The answer of the health routes."""
+
+    status: str
+    now: datetime

@@ -1,0 +1,120 @@
+"""What happens after an attempt has ended without success: a pure function of the reason and the budgets.
+
+Three budgets are kept apart. The user's (`retry.max`) pays for the user's own errors and timeouts. Infrastructure has its
+own, so that a bad node does not spend the user's. The deaths of workers are counted besides: a job that takes its worker
+down three times is quarantined before it takes down more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.spec import Retry, RetryOn
+from orchestrator.domain.state import AttemptState, JobState, Reason
+
+INFRA_BUDGET = 10
+PREEMPTION_BUDGET = 100
+DEATHS_TO_QUARANTINE = 3
+_USER_BACKOFF_S = (1.0, 300.0)  # first delay and ceiling; doubled each time
+_INFRA_BACKOFF_S = (0.5, 60.0)
+
+
+class Failure(StrEnum):
+    """Whose fault an end was, and so which budget pays."""
+
+    USER = "user"
+    UNCHANGED_IS_POINTLESS = "pointless"  # trying the same again would end the same
+    INFRA = "infra"
+    PREEMPTION = "preemption"
+    FREE = "free"  # nothing was executed
+
+
+FAILURE_OF: Mapping[Reason, Failure] = {
+    Reason.USER_ERROR: Failure.USER,
+    Reason.TIMEOUT: Failure.USER,
+    Reason.OOM: Failure.UNCHANGED_IS_POINTLESS,
+    Reason.KILLED: Failure.INFRA,
+    Reason.PREEMPTED: Failure.PREEMPTION,
+    Reason.LEASE_LOST: Failure.INFRA,
+    Reason.WORKER_LOST: Failure.INFRA,
+    Reason.CLAIM_LOST: Failure.FREE,
+    Reason.INFRA_ERROR: Failure.INFRA,
+    Reason.STAGING_FAILED: Failure.INFRA,
+    Reason.UPLOAD_FAILED: Failure.INFRA,
+}
+
+ATTEMPT_STATE_OF: Mapping[Reason, AttemptState] = {
+    Reason.SUCCEEDED: AttemptState.SUCCEEDED,
+    Reason.PREEMPTED: AttemptState.PREEMPTED,
+    Reason.LEASE_LOST: AttemptState.LOST,
+    Reason.WORKER_LOST: AttemptState.LOST,
+    Reason.CLAIM_LOST: AttemptState.LOST,
+    Reason.CANCELLED_BY_USER: AttemptState.CANCELLED,
+}
+
+# A lease that ran out may be a worker that died; only its return within the lease would prove otherwise.
+_DEATHS = frozenset({Reason.LEASE_LOST, Reason.WORKER_LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a job's attempts have cost so far, per budget."""
+
+    user_failures: int = 0
+    infra_failures: int = 0
+    preemptions: int = 0
+    worker_deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The job's next state; `delay` in seconds holds a queued job back, before jitter."""
+
+    state: JobState
+    reason: Reason
+    message: str
+    counters: Counters
+    delay: float = 0.0
+
+
+def _backoff(bounds: tuple[float, float], failures: int) -> float:
+    first, ceiling = bounds
+    return min(first * 2.0 ** min(failures - 1, 30), ceiling)
+
+
+def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry) -> Verdict:
+    """Decide where the job goes after an attempt ended with `reason`; `counters` are those before it."""
+    failure = FAILURE_OF[reason]
+    spent = Counters(
+        user_failures=counters.user_failures + (failure in {Failure.USER, Failure.UNCHANGED_IS_POINTLESS}),
+        infra_failures=counters.infra_failures + (failure is Failure.INFRA),
+        preemptions=counters.preemptions + (failure is Failure.PREEMPTION),
+        worker_deaths=counters.worker_deaths + (reason in _DEATHS),
+    )
+
+    def fail(why: Reason, text: str) -> Verdict:
+        return Verdict(JobState.FAILED, why, text, spent)
+
+    def again(delay: float, budget: str) -> Verdict:
+        return Verdict(JobState.QUEUED, reason, f"{message} Trying again ({budget}).", spent, delay)
+
+    if spent.worker_deaths >= DEATHS_TO_QUARANTINE:
+        deaths = spent.worker_deaths
+        text = f"Quarantined: {deaths} workers died while running this job. {message} Look at its log, then `neutrino retry`."
+        return fail(Reason.QUARANTINED, text)
+    match failure:
+        case Failure.FREE:
+            return Verdict(JobState.QUEUED, reason, message, spent)
+        case Failure.UNCHANGED_IS_POINTLESS:
+            return fail(reason, message)
+        case Failure.USER if RetryOn.ERROR in retry.on and spent.user_failures <= retry.max:
+            return again(_backoff(_USER_BACKOFF_S, spent.user_failures), f"retry {spent.user_failures} of {retry.max}")
+        case Failure.PREEMPTION if RetryOn.PREEMPTED in retry.on and spent.preemptions <= PREEMPTION_BUDGET:
+            return again(0.0, f"preemption {spent.preemptions} of {PREEMPTION_BUDGET}")
+        case Failure.INFRA if RetryOn.INFRA in retry.on and spent.infra_failures <= INFRA_BUDGET:
+            delay = _backoff(_INFRA_BACKOFF_S, spent.infra_failures)
+            return again(delay, f"infrastructure retry {spent.infra_failures} of {INFRA_BUDGET}")
+        case _:
+            return fail(reason, message)

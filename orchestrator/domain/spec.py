@@ -1,0 +1,210 @@
+"""What a user asks for. SDK objects, the decorator and YAML all build these models; nothing else describes a job.
+
+In Python the fields are flat (`Train(name="digits", workload=…)`); as a document they are nested the way Kubernetes users
+expect (`metadata.name`, `spec.workload`): see `orchestrator.domain.document`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator, model_validator
+
+from orchestrator.domain.artifact import SafePath, Sha256
+from orchestrator.domain.errors import FieldError
+from orchestrator.domain.model import Model
+from orchestrator.domain.quantities import Duration, GpuRequest, Memory
+from orchestrator.domain.workloads import check_workload
+
+MAX_FILES = 1000
+MAX_FILE_BYTES = 64 * 1024**2
+_RESERVED_ENV = re.compile(r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|LOCAL_RANK|WORLD_SIZE)$")
+_DAY = 86400.0
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,128}$")]
+Entrypoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", max_length=256)]
+
+
+def _allowed_env(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+        raise ValueError("not a name of an environment variable")
+    if _RESERVED_ENV.match(name):
+        raise ValueError("reserved: Neutrino sets it itself")
+    return name
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("contains a NUL character, which no process can be given")
+    return text
+
+
+EnvName = Annotated[str, AfterValidator(_allowed_env)]
+ProcessText = Annotated[str, StringConstraints(max_length=128 * 1024), AfterValidator(_no_nul)]
+
+
+class SpecFaults(ValueError):
+    """Several faults that one validator found; `orchestrator.domain.faults` spreads them out again."""
+
+    def __init__(self, faults: list[FieldError]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = faults
+
+
+class Cloud(StrEnum):
+    """The providers that placement may choose from."""
+
+    AWS = "aws"
+    GCP = "gcp"
+    AZURE = "azure"
+    LOCAL = "local"
+
+
+class Spot(StrEnum):
+    """Whether capacity that can be taken back at short notice is acceptable."""
+
+    NEVER = "never"
+    PREFER = "prefer"
+    ONLY = "only"
+
+
+class RetryOn(StrEnum):
+    """Which kinds of failure are tried again."""
+
+    ERROR = "error"
+    INFRA = "infra"
+    PREEMPTED = "preempted"
+
+
+class Resources(Model):
+    """What each node of a job needs."""
+
+    gpu: GpuRequest | None = None
+    cpu: float = Field(default=1.0, gt=0, le=1024)
+    memory: Memory | None = Field(default=None, ge=16 * 1024**2, le=64 * 1024**4)
+    nodes: int = Field(default=1, ge=1, le=1024)
+
+
+class Placement(Model):
+    """Where a job may run. An empty `clouds` means anywhere."""
+
+    clouds: tuple[Cloud, ...] = ()
+    pool: Name | None = None
+    spot: Spot = Spot.NEVER
+    max_cost_usd: float | None = Field(default=None, gt=0)
+
+
+class Retry(Model):
+    """`max` pays for the job's own errors and timeouts; infrastructure and preemption have budgets of their own
+    (`orchestrator.domain.retry`). A kind of failure that `on` leaves out is never retried."""
+
+    max: int = Field(default=0, ge=0, le=100)
+    on: tuple[RetryOn, ...] = (RetryOn.ERROR, RetryOn.INFRA, RetryOn.PREEMPTED)
+
+
+class Outputs(Model):
+    """What becomes of the files a job leaves behind. With `model` they are registered as the next version of it."""
+
+    model: Name | None = None
+
+
+class SourceFile(Model):
+    """A file that the user named, uploaded beforehand and found by its hash; `size` in bytes."""
+
+    path: SafePath
+    sha256: Sha256
+    size: int = Field(ge=0, le=MAX_FILE_BYTES)
+    executable: bool = False
+
+
+class JobSpec(Model):
+    """What every kind of job has."""
+
+    kind: ClassVar[str]
+
+    name: Name
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
+    params: dict[str, JsonValue] = Field(default_factory=dict, max_length=256)
+    env: dict[EnvName, ProcessText] = Field(default_factory=dict, max_length=256)
+    resources: Resources = Resources()
+    placement: Placement = Placement()
+    retry: Retry = Retry()
+    timeout: Duration = Field(default=_DAY, gt=0, le=30 * _DAY)
+    outputs: Outputs = Outputs()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_shorthands(cls, data: Any) -> Any:
+        """In Python, `max_cost_usd=2` stands for `placement=Placement(max_cost_usd=2)`."""
+        if not isinstance(data, dict) or "max_cost_usd" not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "max_cost_usd"}
+        placement = rest.get("placement", Placement())
+        known = placement.model_dump() if isinstance(placement, Placement) else dict(placement)
+        return rest | {"placement": known | {"max_cost_usd": data["max_cost_usd"]}}
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of this spec, without what equals the default."""
+        body = self.model_dump(mode="json", exclude_defaults=True)
+        metadata = {key: body.pop(key) for key in ("name", "labels") if key in body}
+        return {"apiVersion": "neutrino/v1", "kind": self.kind, "metadata": metadata, "spec": body}
+
+    def digest(self) -> str:
+        """The SHA-256 of the canonical document: equal requests have equal hashes."""
+        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Train(JobSpec):
+    """Train a model with one of the workloads that come with Neutrino."""
+
+    kind: ClassVar[Literal["Train"]] = "Train"
+
+    workload: str = Field(max_length=64)
+    dataset: str | None = Field(default=None, max_length=2048)
+
+    @model_validator(mode="after")
+    def _workload_accepts(self) -> Train:
+        if faults := check_workload(self.workload, self.params, self.dataset):
+            raise SpecFaults(faults)
+        return self
+
+
+class Command(JobSpec):
+    """Run the user's own program: an argv, or a Python function named `module:function`."""
+
+    kind: ClassVar[Literal["Command"]] = "Command"
+
+    command: tuple[ProcessText, ...] | None = Field(default=None, min_length=1, max_length=4096)
+    entrypoint: Entrypoint | None = None
+    files: tuple[SourceFile, ...] = Field(default=(), max_length=MAX_FILES)
+
+    @model_validator(mode="after")
+    def _one_program(self) -> Command:
+        if (self.command is None) == (self.entrypoint is None):
+            raise ValueError("give either command or entrypoint, one of them")
+        return self
+
+    @field_validator("command")
+    @classmethod
+    def _names_a_program(cls, command: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if command is not None and not command[0].strip():
+            raise ValueError("the first word, the program, is empty")
+        return command
+
+    @field_validator("files")
+    @classmethod
+    def _distinct_paths(cls, files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:
+        paths = [file.path for file in files]
+        if len(paths) != len(set(paths)):
+            raise ValueError("two files have the same path")
+        return files
+
+
+KINDS: dict[str, type[JobSpec]] = {spec.kind: spec for spec in (Train, Command)}

@@ -1,0 +1,292 @@
+"""What the API answers: jobs, events, logs, metrics, models, pools and workers as people and programs see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from orchestrator.domain.artifact import Manifest
+from orchestrator.domain.model import Model
+from orchestrator.domain.protocol import LogLine
+from orchestrator.domain.spec import Name
+from orchestrator.domain.state import AttemptState, JobState
+
+Item = TypeVar("Item")
+
+
+class Page(Model, Generic[Item]):
+    """Some items, newest first; `next` fetches the following page and is None on the last one."""
+
+    items: tuple[Item, ...]
+    next: str | None = None
+
+
+class JobSummary(Model):
+    """A job as a list shows it."""
+
+    id: str
+    name: str
+    kind: str
+    labels: dict[str, str]
+    user: str
+    state: JobState
+    reason: str
+    message: str
+    epoch: int
+    pool: str | None
+    progress: float | None
+    exit_code: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class AttemptView(Model):
+    """One execution of a job."""
+
+    id: str
+    epoch: int
+    state: AttemptState
+    reason: str
+    message: str
+    worker: str | None
+    pool: str | None
+    exit_code: int | None
+    resumed_from_step: int | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class JobView(JobSummary):
+    """A job with everything that belongs to it. `model` is the reference (`digits@1`) of what it made."""
+
+    document: dict[str, Any]
+    spec_hash: str
+    workspace: str
+    attempts: tuple[AttemptView, ...]
+    model: str | None
+
+
+class JobAccepted(Model):
+    """A submitted job is stored: it will run whatever happens now."""
+
+    id: str
+    name: str
+    state: JobState
+
+
+class JobBatch(Model):
+    """Documents to submit together: all are accepted, or none."""
+
+    jobs: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=1000)
+
+
+class JobBatchAccepted(Model):
+    """The accepted jobs, in the order of their documents."""
+
+    jobs: tuple[JobAccepted, ...]
+
+
+class EventView(Model):
+    """One entry of a job's history."""
+
+    id: int
+    at: datetime
+    job: str
+    epoch: int
+    source: JobState | None
+    target: JobState
+    reason: str
+    message: str
+    actor: str
+
+
+class LogEntry(LogLine):
+    """A line with its place: `id` orders all lines of a job over its attempts, and resumes a stream after it."""
+
+    id: str
+    epoch: int
+    line: int
+
+
+class LogPage(Model):
+    """Lines in order. `next` continues after the last one; `complete` tells that the job has ended and no line will follow."""
+
+    lines: tuple[LogEntry, ...]
+    next: str | None
+    complete: bool
+
+
+class MetricSeries(Model):
+    """One metric over its steps; `points` are (step, value), without what a later attempt repeated."""
+
+    name: str
+    last: float | None
+    min: float | None
+    max: float | None
+    points: tuple[tuple[int, float | None], ...]
+
+
+class Considered(Model):
+    """A place that was considered for a job, and why it was or was not taken."""
+
+    pool: str
+    verdict: str
+
+
+class Why(Model):
+    """Why a job is where it is, in words: the sentence, what was considered, and what to do next."""
+
+    job: str
+    state: JobState
+    reason: str
+    message: str
+    position: int | None = None
+    considered: tuple[Considered, ...] = ()
+    hint: str | None = None
+
+
+class ReplicaView(Model):
+    """A verified copy of an artifact."""
+
+    store: str
+    verified_at: datetime
+
+
+class ArtifactView(Model):
+    """An immutable set of files; `digest` is the SHA-256 of its manifest, `size` in bytes."""
+
+    id: str
+    kind: Literal["model", "output", "checkpoint"]
+    job: str
+    epoch: int
+    step: int | None
+    digest: str
+    size: int
+    files: int
+    created_at: datetime
+    replicas: tuple[ReplicaView, ...] = ()
+
+
+class ArtifactDetail(ArtifactView):
+    """An artifact with its manifest."""
+
+    manifest: Manifest
+
+
+class ModelVersionView(Model):
+    """A version of a model: what it is made of, how good it is, and where it came from."""
+
+    ref: str
+    name: str
+    version: int
+    artifact: ArtifactView
+    metrics: dict[str, float]
+    lineage: dict[str, Any]
+    created_at: datetime
+
+
+class ModelView(Model):
+    """A named line of versions; `latest` is the newest one."""
+
+    name: str
+    versions: int
+    latest: ModelVersionView
+    created_at: datetime
+
+
+class PoolView(Model):
+    """Workers of one shape, and how busy they are. `slots` counts live workers only."""
+
+    name: str
+    cloud: str
+    region: str
+    gpu: str | None
+    workers: int
+    slots: int
+    running: int
+    dispatched: int
+    queue: str
+
+
+class CreatePool(Model):
+    """A new pool. `store` is the URI of the object store next to it, `gpu` what each slot has, such as `T4:1`."""
+
+    name: Name
+    cloud: str = "local"
+    region: str = Field(default="local", max_length=64)
+    gpu: str | None = None
+    store: str = Field(max_length=1024)
+
+
+class WorkerView(Model):
+    """A worker process; it is `online` while its heartbeats come."""
+
+    id: str
+    name: str
+    pool: str
+    host: str
+    pid: int
+    slots: int
+    running: int
+    online: bool
+    draining: bool
+    version: str
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class TokenView(Model):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    user: str
+    role: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class CreateToken(Model):
+    """A new token: who it is for and what it may do. `expires_in_days` None means never."""
+
+    name: Name
+    user: str = Field(min_length=1, max_length=128)
+    role: Literal["viewer", "submitter", "operator", "admin", "worker"]
+    expires_in_days: int | None = Field(default=365, ge=1, le=3650)
+
+
+class TokenCreated(TokenView):
+    """The only time that the secret is shown."""
+
+    token: str
+
+
+class WhoAmI(Model):
+    """Who the caller is."""
+
+    user: str
+    workspace: str
+    role: str
+
+
+class ComponentView(Model):
+    """A part of the control plane and when it last showed itself."""
+
+    name: str
+    kind: str
+    seen_at: datetime
+    healthy: bool
+    detail: str
+
+
+class StatusView(Model):
+    """The state of the control plane: jobs by state, and its parts."""
+
+    version: str
+    jobs: dict[JobState, int]
+    components: tuple[ComponentView, ...]
