@@ -21,7 +21,7 @@ from orchestrator.domain.quantities import Duration, GpuRequest, Memory
 from orchestrator.domain.workloads import check_workload
 
 MAX_FILES = 1000
-MAX_FILE_BYTES = 64 * 1024**2
+MAX_FILE_BYTES = 16 * 1024**2
 _RESERVED_ENV = re.compile(r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|LOCAL_RANK|WORLD_SIZE)$")
 _DAY = 86400.0
 
@@ -147,7 +147,7 @@ class JobSpec(Model):
         rest = {key: value for key, value in data.items() if key != "max_cost_usd"}
         placement = rest.get("placement", Placement())
         known = placement.model_dump() if isinstance(placement, Placement) else dict(placement)
-        return rest | {"placement": known | {"max_cost_usd": data["max_cost_usd"]}}
+        return rest | {"placement": known | {"maxCostUsd": data["max_cost_usd"]}}
 
     def document(self) -> dict[str, Any]:
         """The JSON document of this spec, without what equals the default."""

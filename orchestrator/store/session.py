@@ -1,0 +1,71 @@
+"""Connections. One engine per process; `transaction()` is how everything reaches the database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeout
+
+from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
+
+_STATEMENT_TIMEOUT = "30s"
+_UNAVAILABLE = "The database does not answer."
+_HINT = "What was accepted is safe. Try again; `neutrino doctor` tells more."
+
+
+class Database:
+    """An engine and the transactions on it. `url` is a SQLAlchemy URL of a Postgres server (15 or newer)."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, application: str = "neutrino") -> None:
+        self.url = make_url(url).set(drivername="postgresql+psycopg")
+        self.engine: Engine = create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            # Plans of set-based statements depend on the size of their arrays: a generic plan can be off by orders.
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": application,
+                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC -c plan_cache_mode=force_custom_plan",
+            },
+        )
+
+    @classmethod
+    def from_env(cls, *, pool_size: int = 10, application: str = "neutrino") -> Database:
+        """The database that DATABASE_URL names. Raises NeutrinoError when it is not set."""
+        url = os.environ.get("DATABASE_URL")
+        if not url:
+            raise NeutrinoError("DATABASE_URL is not set.", hint="Set it to postgresql://user:password@host/database.")
+        return cls(url, pool_size=pool_size, application=application)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction that commits at the end of the block. Raises ServerUnavailable when the database is away."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise ServerUnavailable(_UNAVAILABLE, hint=_HINT) from error
+
+    @contextmanager
+    def listener(self, *channels: str) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of its own that LISTENs; read it with `.notifies()`. Raises ServerUnavailable likewise."""
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="neutrino-listen") as raw:
+                for channel in channels:
+                    raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+                yield raw
+        except psycopg.OperationalError as error:
+            raise ServerUnavailable(_UNAVAILABLE, hint=_HINT) from error
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()

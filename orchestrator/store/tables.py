@@ -1,0 +1,345 @@
+"""The tables. Migrations create them; a test compares the two.
+
+Row ids are the numbers inside public ids (`orchestrator.domain.ids`). Times are the database's own clock. States are text
+with a CHECK; a trigger on `jobs` refuses moves that `job_transitions` does not list (see migrations/versions).
+
+The tables that only ever grow (events, log_chunks, metrics, job_labels) have no foreign key to jobs: each insert would lock
+and rewrite the job's row, and nothing can write to them but statements that have just found the job.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from orchestrator.domain.state import AttemptState, JobState
+
+FIRST_ID = 32**4  # public ids have five digits from the start
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True, start=FIRST_ID), primary_key=True)
+
+
+def _time(name: str, *, now: bool = False) -> Column[object]:
+    default = func.clock_timestamp() if now else None
+    return Column(name, DateTime(timezone=True), nullable=not now, server_default=default)
+
+
+def _text(name: str, *, default: str | None = None, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, server_default=default)
+
+
+def _reference(name: str, target: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, ForeignKey(target), nullable=nullable)
+
+
+def _counter(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=text("0"))
+
+
+def _one_of(column: str, values: type[JobState | AttemptState]) -> CheckConstraint:
+    known = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({known})", name=f"{column}_known")
+
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _time("created_at", now=True),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    _reference("workspace_id", "workspaces.id"),
+    _text("name"),
+    _text("user_name"),
+    _text("role"),
+    Column("hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is kept nowhere"),
+    _time("created_at", now=True),
+    _time("expires_at"),
+    _time("last_used_at"),
+    _time("revoked_at"),
+    CheckConstraint("role IN ('viewer', 'submitter', 'operator', 'admin', 'worker')", name="role_known"),
+    Index("ix_tokens_workspace", "workspace_id", "id"),
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _text("cloud"),
+    _text("region"),
+    _text("gpu", nullable=True),
+    _text("store"),
+    _time("created_at", now=True),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    _id(),
+    _reference("pool_id", "pools.id"),
+    _text("name"),
+    _text("host"),
+    Column("pid", Integer, nullable=False),
+    Column("slots", Integer, nullable=False),
+    _text("version"),
+    Column("gpus", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("draining", Boolean, nullable=False, server_default=text("false")),
+    _time("started_at", now=True),
+    _time("heartbeat_at", now=True),
+    CheckConstraint("slots > 0", name="slots_positive"),
+    UniqueConstraint("pool_id", "name"),
+)
+
+job_transitions = Table(
+    "job_transitions",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    PrimaryKeyConstraint("source", "target"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    _reference("workspace_id", "workspaces.id"),
+    _text("name"),
+    _text("kind"),
+    _text("user_name"),
+    Column("labels", JSONB, nullable=False),
+    Column("document", JSONB, nullable=False),
+    Column("spec_hash", LargeBinary, nullable=False),
+    Column("shape", Text, nullable=False, comment="what placement looks at; jobs of one shape are placed alike"),
+    _text("state", default=JobState.QUEUED.value),
+    _text("reason"),
+    _text("message"),
+    Column("epoch", Integer, nullable=False, server_default=text("0"), comment="number of the newest attempt; the fencing token"),
+    _reference("pool_id", "pools.id", nullable=True),
+    _counter("user_failures"),
+    _counter("infra_failures"),
+    _counter("preemptions"),
+    _counter("worker_deaths"),
+    Column("exit_code", Integer),
+    _time("not_before"),
+    _time("created_at", now=True),
+    _time("dispatched_at"),
+    _time("started_at"),
+    _time("finished_at"),
+    _one_of("state", JobState),
+    CheckConstraint(
+        "(finished_at IS NOT NULL) = (state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))", name="finished_iff_terminal"
+    ),
+    CheckConstraint("(pool_id IS NOT NULL) OR state NOT IN ('DISPATCHED', 'RUNNING', 'CANCELLING')", name="placed_has_pool"),
+    CheckConstraint("epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')", name="running_has_epoch"),
+    Index("ix_jobs_workspace", "workspace_id", "id"),
+    Index("ix_jobs_state", "workspace_id", "state", "id"),
+    Index("ix_jobs_name", "workspace_id", "name", "id"),
+    Index("ix_jobs_user", "workspace_id", "user_name", "id"),
+    Index("ix_jobs_queue", "shape", "id", postgresql_where=text("state = 'QUEUED'")),
+    Index("ix_jobs_window", "pool_id", "id", postgresql_where=text("state = 'DISPATCHED'")),
+)
+
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("job_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "key", "value", "job_id"),
+    Index("ix_job_labels_job", "job_id"),
+    comment="labels once more, in the order in which lists filtered by label are read",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    _reference("worker_id", "workers.id"),
+    _reference("pool_id", "pools.id"),
+    _text("state", default=AttemptState.RUNNING.value),
+    _text("reason"),
+    _text("message", default=""),
+    Column("token_hash", LargeBinary, nullable=False, comment="SHA-256 of the token that speaks for this attempt only"),
+    _time("lease_expires_at"),
+    Column("resumed_from_step", BigInteger),
+    Column("progress", Double),
+    Column("note", Text, comment="what the job last said beside its progress"),
+    Column("exit_code", Integer),
+    _time("started_at", now=True),
+    _time("finished_at"),
+    PrimaryKeyConstraint("job_id", "epoch"),
+    _one_of("state", AttemptState),
+    CheckConstraint("(state = 'RUNNING') = (finished_at IS NULL)", name="finished_iff_ended"),
+    CheckConstraint("state <> 'RUNNING' OR lease_expires_at IS NOT NULL", name="running_has_lease"),
+    Index("ix_attempts_lease", "lease_expires_at", postgresql_where=text("state = 'RUNNING'")),
+    Index("ix_attempts_worker", "worker_id", postgresql_where=text("state = 'RUNNING'")),
+    Index("uq_attempts_token_hash", "token_hash", unique=True, postgresql_where=text("state = 'RUNNING'")),
+    Index("uq_attempts_one_running", "job_id", unique=True, postgresql_where=text("state = 'RUNNING'")),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    Column("job_id", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    _time("at", now=True),
+    Column("source", Text),
+    Column("target", Text, nullable=False),
+    _text("reason"),
+    _text("message"),
+    Column("actor", Text, nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"),
+    Index("ix_events_job", "job_id", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("response", JSONB),
+    _time("created_at", now=True),
+    PrimaryKeyConstraint("workspace_id", "key"),
+    Index("ix_idempotency_keys_age", "created_at"),
+)
+
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("first_line", BigInteger, nullable=False),
+    Column("last_line", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("lines", JSONB, nullable=False, comment="[[seconds since the epoch, stream, text], …]"),
+    PrimaryKeyConstraint("job_id", "epoch", "first_line"),
+    UniqueConstraint("job_id", "epoch", "seq"),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("value", Double, comment="null stands for NaN and infinity"),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("job_id", "name", "step", "epoch"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _id(),
+    _reference("workspace_id", "workspaces.id"),
+    _text("kind"),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("step", BigInteger),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the manifest"),
+    Column("size", BigInteger, nullable=False),
+    Column("files", Integer, nullable=False),
+    _time("created_at", now=True),
+    CheckConstraint("kind IN ('model', 'output', 'checkpoint')", name="kind_known"),
+    CheckConstraint("(kind = 'checkpoint') = (step IS NOT NULL)", name="checkpoint_has_step"),
+    Index("ix_artifacts_job", "job_id", "kind", "id"),
+    Index("ix_artifacts_workspace", "workspace_id", "id"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id", ondelete="CASCADE"), nullable=False),
+    Column("store", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    _time("verified_at", now=True),
+    PrimaryKeyConstraint("artifact_id", "store"),
+    UniqueConstraint("store", "prefix"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _id(),
+    _reference("workspace_id", "workspaces.id"),
+    _text("name"),
+    Column("versions", Integer, nullable=False, server_default=text("0")),
+    _time("created_at", now=True),
+    UniqueConstraint("workspace_id", "name"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("model_id", BigInteger, ForeignKey("models.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id"), nullable=False),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("lineage", JSONB, nullable=False),
+    _time("created_at", now=True),
+    PrimaryKeyConstraint("model_id", "version"),
+    UniqueConstraint("job_id"),
+)
+
+source_files = Table(
+    "source_files",
+    metadata,
+    Column("workspace_id", BigInteger, ForeignKey("workspaces.id"), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    _time("created_at", now=True),
+    PrimaryKeyConstraint("workspace_id", "sha256"),
+    comment="files that users named for their jobs; small, and needed wherever the job runs, so they live with it",
+)
+
+components = Table(
+    "components",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    _time("seen_at", now=True),
+    Column("detail", Text, nullable=False, server_default=""),
+)
