@@ -1,23 +1,26 @@
-"""The workloads that come with Neutrino, as data: their parameters, the datasets they take, what they are for.
+"""The workloads that come with Neutrino, as data: their parameters, the datasets they take, their purpose.
 
-The control plane checks a job against this table before anything is stored, so nothing here imports the code that does
-the work. Adding a workload means a `Params` class and a line in `WORKLOADS`; its code is found by its name in the entry
-points `neutrino.workloads`.
+The control plane checks a job against this table before anything is stored, so nothing here imports the code that
+does the work. Adding a workload means a `Params` class and a line in `WORKLOADS`; its code is found by its name in
+the entry points `neutrino.workloads`.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, nearest
 from orchestrator.domain.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
 
 DIGITS = "builtin://digits"
 MAX_SEED = 2**32 - 1
@@ -26,8 +29,8 @@ MAX_SEED = 2**32 - 1
 class Params(Model):
     """The parameters of one workload.
 
-    Unlike the fields of a spec they keep their Python spelling in a document too: they are handed to code as they are.
-    A number may be written as text, because YAML reads `1e-3` as text; a truth value is no number.
+    Unlike the fields of a spec they keep their Python spelling in a document too: they are handed to code as they
+    are. A number may be written as text, because YAML reads `1e-3` as text; a truth value is no number.
     """
 
     model_config = ConfigDict(alias_generator=None)
@@ -41,7 +44,7 @@ class Params(Model):
 
 
 class ImageClassifierParams(Params):
-    """How `image-classifier` trains. The defaults reach 0.985 test accuracy on `builtin://digits` in seconds."""
+    """How `image-classifier` trains. The defaults reach 0.985 test accuracy on the digits in seconds."""
 
     epochs: int = Field(
         default=24, ge=1, le=10_000, description="largest number of passes over the training images"
@@ -76,7 +79,7 @@ class ImageClassifierParams(Params):
 
 @dataclass(frozen=True, slots=True)
 class WorkloadInfo:
-    """What the control plane knows of a workload. `datasets` are the URIs that it accepts; it needs one of them."""
+    """What the control plane knows of a workload. It needs a dataset, one of the URIs in `datasets`."""
 
     name: str
     description: str
@@ -100,7 +103,7 @@ WORKLOADS: Mapping[str, WorkloadInfo] = MappingProxyType(
 
 
 def check_workload(workload: str, params: Mapping[str, Any], dataset: str | None) -> list[FieldError]:
-    """Every fault of a job's workload, parameters and dataset, with paths below `spec`; empty when there is none."""
+    """Every fault of a job's workload, parameters and dataset, with paths below `spec`."""
     info = WORKLOADS.get(workload)
     if info is None:
         return [
