@@ -23,7 +23,14 @@ MAX_FILES = 100_000
 def _safe_path(path: str) -> str:
     """A relative POSIX path that stays inside its folder on every system; raises ValueError otherwise."""
     parts = PurePosixPath(path).parts
-    if not path or path.startswith("/") or path != "/".join(parts) or ".." in parts or "\\" in path or len(path.encode()) > 900:
+    if (
+        not path
+        or path.startswith("/")
+        or path != "/".join(parts)
+        or ".." in parts
+        or "\\" in path
+        or len(path.encode()) > 900
+    ):
         raise ValueError(f"{path!r} is not a plain relative path")
     if any(unicodedata.category(char) == "Cc" for char in path):
         raise ValueError(f"{path!r} contains a control character")
@@ -68,7 +75,9 @@ class Manifest(Model):
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that is stored as `manifest.json`: equal manifests have equal bytes."""
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(
+            self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
 
     @property
     def digest(self) -> str:

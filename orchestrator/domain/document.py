@@ -1,9 +1,9 @@
 """Job documents: the nested form of a spec that YAML files and the API speak.
 
-    apiVersion: neutrino/v1
-    kind: Train
-    metadata: {name: digits-cnn, labels: {team: vision}}
-    spec: {workload: image-classifier, dataset: builtin://digits}
+apiVersion: neutrino/v1
+kind: Train
+metadata: {name: digits-cnn, labels: {team: vision}}
+spec: {workload: image-classifier, dataset: builtin://digits}
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def _envelope_faults(document: Mapping[Any, Any]) -> list[FieldError]:
     if isinstance(metadata := document.get("metadata"), Mapping):
         faults += _unknown(metadata, _METADATA, "metadata.")
     if isinstance(spec := document.get("spec"), Mapping):
-        faults += [FieldError(f"spec.{key}", f"belongs under metadata.{key}") for key in _METADATA if key in spec]
+        faults += [
+            FieldError(f"spec.{key}", f"belongs under metadata.{key}") for key in _METADATA if key in spec
+        ]
     return faults
 
 

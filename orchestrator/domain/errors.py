@@ -25,7 +25,9 @@ class NeutrinoError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, hint: str | None = None, request_id: str | None = None, **details: Any) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, request_id: str | None = None, **details: Any
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -265,7 +267,13 @@ def from_problem(problem: Mapping[str, Any], *, status: int) -> NeutrinoError:
     known = {"type", "title", "status", "detail", "code", "retryable", "hint", "request_id", "errors"}
     details = {key: value for key, value in problem.items() if key not in known}
     by_code = {cls.code: cls for cls in _leaves(NeutrinoError)}
-    by_status = {401: AuthenticationError, 403: PermissionDenied, 404: NotFound, 409: Conflict, 422: InvalidSpec}
+    by_status = {
+        401: AuthenticationError,
+        403: PermissionDenied,
+        404: NotFound,
+        409: Conflict,
+        422: InvalidSpec,
+    }
     fallback = ServerUnavailable if status in {502, 503, 504} else ServerError
     cls = by_code.get(str(problem.get("code")), by_status.get(status, fallback))
     message = str(problem.get("detail") or problem.get("title") or f"The API answered {status}.")

@@ -47,7 +47,10 @@ def decode(kind: Kind, text: str) -> int:
             break
         number = number * 32 + _VALUE[char]
     if prefix != kind or not digits:
-        raise NotFound(f"There is no {_NOUN[kind]} {text[:80]!r}.", hint=f"Ids of a {_NOUN[kind]} look like {kind}-7f3k1.")
+        raise NotFound(
+            f"There is no {_NOUN[kind]} {text[:80]!r}.",
+            hint=f"Ids of a {_NOUN[kind]} look like {kind}-7f3k1.",
+        )
     return number
 
 

@@ -10,7 +10,11 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 _DURATION = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
 _UNIT_SECONDS = (86400, 3600, 60, 1)
 _MEMORY = re.compile(r"^(\d+(?:\.\d+)?)\s*(|[KMGT]i?)B?$")
-_MEMORY_UNITS = {"": 1, **{f"{p}i": 1024**n for n, p in enumerate("KMGT", 1)}, **{p: 1000**n for n, p in enumerate("KMGT", 1)}}
+_MEMORY_UNITS = {
+    "": 1,
+    **{f"{p}i": 1024**n for n, p in enumerate("KMGT", 1)},
+    **{p: 1000**n for n, p in enumerate("KMGT", 1)},
+}
 _GPU = re.compile(r"^([A-Za-z][A-Za-z0-9-]{0,31})(?::(\d{1,4}))?$")
 
 
@@ -85,5 +89,8 @@ Memory = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "examples": ["512Mi", "8Gi"]}),
 ]
 GpuRequest = Annotated[
-    Gpu, BeforeValidator(parse_gpu), PlainSerializer(str), WithJsonSchema({"type": "string", "examples": ["T4:1", "A100:8"]})
+    Gpu,
+    BeforeValidator(parse_gpu),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["T4:1", "A100:8"]}),
 ]

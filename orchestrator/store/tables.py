@@ -88,7 +88,13 @@ tokens = Table(
     _text("name"),
     _text("user_name"),
     _text("role"),
-    Column("hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is kept nowhere"),
+    Column(
+        "hash",
+        LargeBinary,
+        nullable=False,
+        unique=True,
+        comment="SHA-256 of the secret, which is kept nowhere",
+    ),
     _time("created_at", now=True),
     _time("expires_at"),
     _time("last_used_at"),
@@ -146,11 +152,19 @@ jobs = Table(
     Column("labels", JSONB, nullable=False),
     Column("document", JSONB, nullable=False),
     Column("spec_hash", LargeBinary, nullable=False),
-    Column("shape", Text, nullable=False, comment="what placement looks at; jobs of one shape are placed alike"),
+    Column(
+        "shape", Text, nullable=False, comment="what placement looks at; jobs of one shape are placed alike"
+    ),
     _text("state", default=JobState.QUEUED.value),
     _text("reason"),
     _text("message"),
-    Column("epoch", Integer, nullable=False, server_default=text("0"), comment="number of the newest attempt; the fencing token"),
+    Column(
+        "epoch",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="number of the newest attempt; the fencing token",
+    ),
     _reference("pool_id", "pools.id", nullable=True),
     _counter("user_failures"),
     _counter("infra_failures"),
@@ -164,10 +178,16 @@ jobs = Table(
     _time("finished_at"),
     _one_of("state", JobState),
     CheckConstraint(
-        "(finished_at IS NOT NULL) = (state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))", name="finished_iff_terminal"
+        "(finished_at IS NOT NULL) = (state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))",
+        name="finished_iff_terminal",
     ),
-    CheckConstraint("(pool_id IS NOT NULL) OR state NOT IN ('DISPATCHED', 'RUNNING', 'CANCELLING')", name="placed_has_pool"),
-    CheckConstraint("epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')", name="running_has_epoch"),
+    CheckConstraint(
+        "(pool_id IS NOT NULL) OR state NOT IN ('DISPATCHED', 'RUNNING', 'CANCELLING')",
+        name="placed_has_pool",
+    ),
+    CheckConstraint(
+        "epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')", name="running_has_epoch"
+    ),
     Index("ix_jobs_workspace", "workspace_id", "id"),
     Index("ix_jobs_state", "workspace_id", "state", "id"),
     Index("ix_jobs_name", "workspace_id", "name", "id"),
@@ -198,7 +218,12 @@ attempts = Table(
     _text("state", default=AttemptState.RUNNING.value),
     _text("reason"),
     _text("message", default=""),
-    Column("token_hash", LargeBinary, nullable=False, comment="SHA-256 of the token that speaks for this attempt only"),
+    Column(
+        "token_hash",
+        LargeBinary,
+        nullable=False,
+        comment="SHA-256 of the token that speaks for this attempt only",
+    ),
     _time("lease_expires_at"),
     Column("resumed_from_step", BigInteger),
     Column("progress", Double),
@@ -227,7 +252,9 @@ events = Table(
     Column("target", Text, nullable=False),
     _text("reason"),
     _text("message"),
-    Column("actor", Text, nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"),
+    Column(
+        "actor", Text, nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"
+    ),
     Index("ix_events_job", "job_id", "id"),
 )
 

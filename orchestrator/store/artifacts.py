@@ -1,0 +1,188 @@
+"""Artifacts, their replicas, and the models they become. A row here means: the files lie in the store, verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.ids import AttemptId, decode, encode
+from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef
+from orchestrator.domain.views import ArtifactView, ReplicaView
+
+KEEP_CHECKPOINTS = 2
+
+_INSERT = """
+WITH made AS (
+  INSERT INTO artifacts (workspace_id, kind, job_id, epoch, step, digest, size, files)
+  VALUES (:workspace, :kind, :job, :epoch, :step, decode(:digest, 'hex'), :size, :files)
+  RETURNING id
+), copied AS (
+  INSERT INTO replicas (artifact_id, store, prefix) SELECT id, :store, :prefix FROM made
+)
+SELECT id FROM made
+"""
+
+
+def _insert(
+    connection: Connection,
+    workspace_id: int,
+    kind: str,
+    attempt: AttemptId,
+    upload: ArtifactUpload,
+    step: int | None = None,
+) -> int:
+    made: int = connection.execute(
+        text(_INSERT),
+        {
+            "workspace": workspace_id,
+            "kind": kind,
+            "job": attempt.job_id,
+            "epoch": attempt.epoch,
+            "step": step,
+            "digest": upload.digest,
+            "size": upload.size,
+            "files": upload.files,
+            "store": upload.store,
+            "prefix": upload.prefix,
+        },
+    ).scalar_one()
+    return made
+
+
+_SUPERSEDED = """
+WITH old AS (
+  SELECT id FROM artifacts WHERE job_id = :job AND kind = 'checkpoint' ORDER BY epoch DESC, step DESC, id DESC OFFSET :keep
+), copies AS (
+  DELETE FROM replicas r USING old WHERE r.artifact_id = old.id RETURNING r.artifact_id, r.prefix, r.store
+), gone AS (
+  DELETE FROM artifacts a USING old WHERE a.id = old.id
+)
+SELECT prefix, store FROM copies ORDER BY prefix
+"""
+
+
+def commit_checkpoint(
+    connection: Connection, workspace_id: int, attempt: AttemptId, step: int, upload: ArtifactUpload
+) -> tuple[int, list[str]]:
+    """Make an upload the job's newest checkpoint; the caller holds the attempt. Returns its row id and the prefixes in the
+    same store that nothing refers to any more."""
+    made = _insert(connection, workspace_id, "checkpoint", attempt, upload, step)
+    rows = connection.execute(text(_SUPERSEDED), {"job": attempt.job_id, "keep": KEEP_CHECKPOINTS})
+    return made, [row.prefix for row in rows if row.store == upload.store]
+
+
+_LAST_CHECKPOINTS = """
+    SELECT DISTINCT ON (c.job_id) c.job_id, c.step, encode(c.digest, 'hex') AS digest, r.store, r.prefix
+    FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
+    WHERE c.job_id = ANY(CAST(:jobs AS bigint[])) AND c.kind = 'checkpoint'
+    ORDER BY c.job_id, c.epoch DESC, c.step DESC, c.id DESC
+"""
+
+
+def last_checkpoints(connection: Connection, job_ids: Sequence[int]) -> dict[int, CheckpointRef]:
+    """The newest committed checkpoint of each job that has one."""
+    if not job_ids:
+        return {}
+    rows = connection.execute(text(_LAST_CHECKPOINTS), {"jobs": list(job_ids)})
+    return {
+        row.job_id: CheckpointRef(step=row.step, store=row.store, prefix=row.prefix, digest=row.digest)
+        for row in rows
+    }
+
+
+_NEXT_VERSION = """
+WITH model AS (
+  INSERT INTO models (workspace_id, name, versions) VALUES (:workspace, :name, 1)
+  ON CONFLICT (workspace_id, name) DO UPDATE SET versions = models.versions + 1
+  RETURNING id, versions
+)
+INSERT INTO model_versions (model_id, version, artifact_id, job_id, metrics, lineage)
+SELECT model.id, model.versions, :artifact, :job,
+  coalesce((SELECT jsonb_object_agg(name, value) FROM (
+    SELECT DISTINCT ON (name) name, value FROM metrics WHERE job_id = :job AND value IS NOT NULL
+    ORDER BY name, step DESC, epoch DESC) AS last), '{}'),
+  CAST(:lineage AS jsonb)
+FROM model
+"""
+
+
+def register_output(connection: Connection, job: Any, attempt: AttemptId, upload: ArtifactUpload) -> None:
+    """Register what a job left behind: as the next version of a model where its spec names one, else as a plain output."""
+    spec = job.document["spec"]
+    name = spec.get("outputs", {}).get("model")
+    kind = "model" if name else "output"
+    artifact = _insert(connection, job.workspace_id, kind, attempt, upload)
+    if name is None:
+        return
+    lineage = {
+        "job": encode("j", attempt.job_id),
+        "attempt": str(attempt),
+        "workload": spec.get("workload"),
+        "dataset": spec.get("dataset"),
+        "params": spec.get("params", {}),
+    }
+    connection.execute(
+        text(_NEXT_VERSION),
+        {
+            "workspace": job.workspace_id,
+            "name": name,
+            "artifact": artifact,
+            "job": attempt.job_id,
+            "lineage": json.dumps(lineage),
+        },
+    )
+
+
+COLUMNS = """
+  c.id, c.kind, c.job_id, c.epoch, c.step, encode(c.digest, 'hex') AS digest, c.size, c.files, c.created_at,
+  (SELECT coalesce(jsonb_agg(jsonb_build_object('store', r.store, 'verified_at', r.verified_at) ORDER BY r.store), '[]')
+   FROM replicas r WHERE r.artifact_id = c.id) AS replicas
+"""
+
+
+def view(row: Row[Any]) -> ArtifactView:
+    """The view of a row that has COLUMNS."""
+    return ArtifactView(
+        id=encode("a", row.id),
+        kind=row.kind,
+        job=encode("j", row.job_id),
+        epoch=row.epoch,
+        step=row.step,
+        digest=row.digest,
+        size=row.size,
+        files=row.files,
+        created_at=row.created_at,
+        replicas=tuple(ReplicaView.model_validate(replica) for replica in row.replicas),
+    )
+
+
+def page(
+    connection: Connection, workspace_id: int, *, job_id: int | None, before: int | None, limit: int
+) -> tuple[list[ArtifactView], int | None]:
+    """The newest artifacts, and the id below which the next page begins."""
+    statement = f"""
+        SELECT {COLUMNS} FROM artifacts c
+        WHERE c.workspace_id = :workspace AND (CAST(:job AS bigint) IS NULL OR c.job_id = :job)
+          AND (CAST(:before AS bigint) IS NULL OR c.id < :before)
+        ORDER BY c.id DESC LIMIT :limit
+    """
+    values = {"workspace": workspace_id, "job": job_id, "before": before, "limit": limit + 1}
+    rows = list(connection.execute(text(statement), values))
+    return [view(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
+
+
+def get(connection: Connection, workspace_id: int, public_id: str) -> tuple[ArtifactView, str, str]:
+    """One artifact, with the store and the prefix of a replica of it. Raises NotFound."""
+    statement = f"""
+        SELECT {COLUMNS}, r.store, r.prefix FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
+        WHERE c.id = :id AND c.workspace_id = :workspace ORDER BY r.verified_at DESC LIMIT 1
+    """
+    values = {"id": decode("a", public_id), "workspace": workspace_id}
+    row = connection.execute(text(statement), values).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no artifact {public_id} in this workspace.")
+    return view(row), row.store, row.prefix

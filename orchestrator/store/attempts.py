@@ -1,0 +1,194 @@
+"""Attempts: claimed, kept alive, and ended. Leases live and die by the database's clock."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.document import parse
+from orchestrator.domain.ids import AttemptId, encode
+from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatReply, Lease, Report, Reported
+from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
+from orchestrator.domain.spec import Retry
+from orchestrator.domain.state import AttemptState, JobState, Reason
+from orchestrator.store import artifacts
+from orchestrator.store.fence import LIVE, Holder, hold
+from orchestrator.store.transitions import Change, transition
+
+TOKEN_PREFIX = "nat_"  # noqa: S105 - the prefix tells secret scanners what they have found
+
+
+def token_hash(secret: str) -> bytes:
+    """What is kept of a token. Tokens are random and long, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+_CLAIMABLE = """
+    SELECT id, epoch FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
+    ORDER BY id LIMIT :slots FOR NO KEY UPDATE SKIP LOCKED
+"""
+_CLAIMED = "SELECT id, workspace_id, document FROM jobs WHERE id = ANY(CAST(:ids AS bigint[]))"
+
+
+def claim(
+    connection: Connection, worker_id: int, pool_id: int, slots: int, lease_seconds: float
+) -> tuple[Lease, ...]:
+    """Start up to `slots` dispatched jobs of the pool on this worker; each gets the next epoch and a token of its own."""
+    waiting = connection.execute(text(_CLAIMABLE), {"pool": pool_id, "slots": slots}).all()
+    if not waiting:
+        return ()
+    resumes = artifacts.last_checkpoints(connection, [row.id for row in waiting if row.epoch > 0])
+    tokens = {row.id: TOKEN_PREFIX + secrets.token_urlsafe(24) for row in waiting}
+    worker = encode("w", worker_id)
+    moved = transition(
+        connection,
+        [
+            Change(
+                job_id=row.id,
+                target=JobState.RUNNING,
+                reason=Reason.CLAIMED,
+                message=f"Running on worker {worker}.",
+                actor=f"worker:{worker}",
+                worker_id=worker_id,
+                token_hash=token_hash(tokens[row.id]).hex(),
+                lease_seconds=lease_seconds,
+                resumed_from_step=resumes[row.id].step if row.id in resumes else None,
+            )
+            for row in waiting
+        ],
+    )
+    rows = {
+        row.id: row for row in connection.execute(text(_CLAIMED), {"ids": [move.job_id for move in moved]})
+    }
+    return tuple(
+        _lease(move.attempt, rows[move.job_id], tokens[move.job_id], resumes.get(move.job_id))
+        for move in sorted(moved, key=lambda move: move.job_id)
+    )
+
+
+def _lease(attempt: AttemptId, row: Any, token: str, resume: CheckpointRef | None) -> Lease:
+    return Lease(
+        attempt=str(attempt),
+        token=token,
+        document=row.document,
+        timeout_seconds=parse(row.document).timeout,
+        prefix=f"artifacts/{row.workspace_id}/{attempt}",
+        resume=resume,
+    )
+
+
+_RENEW = f"""
+    UPDATE attempts a SET lease_expires_at = clock_timestamp() + :lease * interval '1 second'
+    FROM unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[])) AS named(job_id, epoch)
+    WHERE a.job_id = named.job_id AND a.epoch = named.epoch AND a.worker_id = :worker AND {LIVE}
+    RETURNING a.job_id, a.epoch
+"""
+_HELD = f"""
+    SELECT a.job_id, a.epoch, j.state FROM attempts a JOIN jobs j ON j.id = a.job_id
+    WHERE a.worker_id = :worker AND {LIVE}
+"""
+_SEEN = """
+    UPDATE workers SET heartbeat_at = clock_timestamp(), draining = draining OR :draining
+    WHERE id = :worker RETURNING draining
+"""
+_WAITING = """
+    SELECT count(*) FROM (
+      SELECT FROM jobs WHERE state = 'DISPATCHED' AND pool_id = (SELECT pool_id FROM workers WHERE id = :worker) LIMIT 100
+    ) AS some
+"""
+
+
+def heartbeat(
+    connection: Connection, worker_id: int, beat: Heartbeat, named: Sequence[AttemptId], lease: float
+) -> HeartbeatReply:
+    """Renew the leases that are still live, and tell the worker what to stop."""
+    about = {"worker": worker_id}
+    arrays = {"jobs": [one.job_id for one in named], "epochs": [one.epoch for one in named]}
+    renewed = {
+        AttemptId(row.job_id, row.epoch)
+        for row in connection.execute(text(_RENEW), about | arrays | {"lease": lease})
+    }
+    draining = connection.execute(text(_SEEN), about | {"draining": beat.draining}).scalar_one()
+    held = {AttemptId(row.job_id, row.epoch): row.state for row in connection.execute(text(_HELD), about)}
+    return HeartbeatReply(
+        lost=tuple(str(one) for one in named if one not in renewed),
+        cancel=tuple(
+            str(one) for one, state in held.items() if state == JobState.CANCELLING and one in renewed
+        ),
+        orphans=tuple(str(one) for one in held if one not in set(named)),
+        waiting=connection.execute(text(_WAITING), about).scalar_one(),
+        drain=draining,
+    )
+
+
+_STANDING = """
+    SELECT id, epoch, state, workspace_id, document, name, user_failures, infra_failures, preemptions, worker_deaths
+    FROM jobs WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
+"""
+
+
+def standing(connection: Connection, job_ids: Sequence[int]) -> dict[int, Any]:
+    """The jobs with these ids, locked: their states and budgets stay so until the transaction ends."""
+    return {row.id: row for row in connection.execute(text(_STANDING), {"ids": list(job_ids)})}
+
+
+def ending(job: Any, reason: Reason, message: str, actor: str, *, exit_code: int | None = None) -> Change:
+    """The move that follows from an attempt that ended with `reason`: success, cancellation, another try, or failure."""
+    common = {"job_id": job.id, "epoch": job.epoch, "actor": actor, "exit_code": exit_code}
+    if job.state == JobState.CANCELLING:
+        return Change(
+            target=JobState.CANCELLED,
+            reason=Reason.CANCELLED_BY_USER,
+            message="Cancelled; its processes are gone.",
+            ends=AttemptState.CANCELLED,
+            **common,
+        )
+    if reason is Reason.SUCCEEDED:
+        return Change(
+            target=JobState.SUCCEEDED,
+            reason=reason,
+            message=message or "Done.",
+            ends=AttemptState.SUCCEEDED,
+            **common,
+        )
+    spent = Counters(job.user_failures, job.infra_failures, job.preemptions, job.worker_deaths)
+    retry = Retry.model_validate(job.document["spec"].get("retry", {}))
+    verdict = after_attempt(reason, message, spent, retry)
+    # Everybody who failed at once shall not come back at once: between half and all of the delay.
+    delay = verdict.delay * (0.5 + secrets.randbelow(1000) / 2000)
+    return Change(
+        target=verdict.state,
+        reason=verdict.reason,
+        message=verdict.message,
+        delay=delay,
+        counters=verdict.counters,
+        ends=ATTEMPT_STATE_OF.get(reason, AttemptState.FAILED),
+        **common,
+    )
+
+
+def report(connection: Connection, holder: Holder, reports: Sequence[tuple[AttemptId, Report]]) -> Reported:
+    """End attempts. A report from an attempt that has no live lease any more is answered with `lost` and has no effect;
+    what an attempt made is registered in the same transaction as its success."""
+    jobs = standing(connection, [attempt.job_id for attempt, _ in reports])
+    held = hold(connection, holder, [attempt for attempt, _ in reports])
+    worker = f"worker:{encode('w', holder.worker_id)}"
+    accepted = [
+        (attempt, one)
+        for attempt, one in reports
+        if attempt in held and jobs[attempt.job_id].epoch == attempt.epoch
+    ]
+    changes = [
+        ending(jobs[attempt.job_id], one.reason, one.message, worker, exit_code=one.exit_code)
+        for attempt, one in accepted
+    ]
+    moved = {move.job_id: move for move in transition(connection, changes)}
+    for attempt, one in accepted:
+        if one.output and moved[attempt.job_id].target is JobState.SUCCEEDED:
+            artifacts.register_output(connection, jobs[attempt.job_id], attempt, one.output)
+    done = {attempt for attempt, _ in accepted if attempt.job_id in moved}
+    return Reported(lost=tuple(str(attempt) for attempt, _ in reports if attempt not in done))

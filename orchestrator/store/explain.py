@@ -1,0 +1,77 @@
+"""Why a job is where it is. CLI, API and dashboard all show this sentence."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.ids import encode
+from orchestrator.domain.placement import Decision, Shape, place
+from orchestrator.domain.state import JobState
+from orchestrator.domain.views import Why
+from orchestrator.store import pools
+
+_JOB = """
+    SELECT id, state, reason, message, shape, pool_id, name, not_before,
+      extract(epoch FROM not_before - clock_timestamp()) AS held_back
+    FROM jobs WHERE id = :id
+"""
+_AHEAD = """
+    SELECT count(*) FROM (SELECT FROM jobs WHERE state = 'QUEUED' AND shape = :shape AND id < :id LIMIT 100000) AS ahead
+"""
+
+_NEXT_STEP = {
+    JobState.FAILED: "neutrino logs {id}    then    neutrino retry {id}",
+    JobState.CANCELLED: "neutrino retry {id}",
+    JobState.SUCCEEDED: "neutrino metrics {id}",
+    JobState.RUNNING: "neutrino logs -f {id}",
+}
+
+
+def _queued_hint(shape: Shape, decision: Decision) -> str | None:
+    if not decision.considered:
+        return "neutrino up    starts a local pool"
+    if not decision.pools:
+        wanted = f" with GPU {shape.gpu}" if shape.gpu else ""
+        return f"Start a pool{wanted}, or change spec.resources or spec.placement."
+    if not any(pool.slots for pool in decision.pools):
+        return "neutrino worker list    shows what is offline or draining"
+    return None
+
+
+def why(connection: Connection, job_id: int) -> Why:
+    """The reason and the next step of a job; the caller has made sure of the workspace."""
+    job = connection.execute(text(_JOB), {"id": job_id}).one()
+    state, public_id = JobState(job.state), encode("j", job.id)
+    if state is not JobState.QUEUED:
+        hint = _NEXT_STEP.get(state)
+        hint = hint and hint.format(id=public_id)
+        return Why(job=public_id, state=state, reason=job.reason, message=job.message, hint=hint)
+    shape = Shape.model_validate_json(job.shape)
+    decision = place(shape, pools.states(connection))
+    position = connection.execute(text(_AHEAD), {"shape": job.shape, "id": job.id}).scalar_one() + 1
+    message = decision.message
+    if job.held_back is not None and job.held_back > 0:
+        message = f"{job.message} Held back for another {job.held_back:.0f} s."
+    return Why(
+        job=public_id,
+        state=state,
+        reason=job.reason,
+        message=message,
+        position=position,
+        considered=decision.considered,
+        hint=_queued_hint(shape, decision),
+    )
+
+
+def plan(connection: Connection, shape: Shape) -> Why:
+    """What would become of a job of this shape if it were submitted now."""
+    decision = place(shape, pools.states(connection))
+    free = any(pool.free for pool in decision.pools)
+    return Why(
+        job="",
+        state=JobState.QUEUED,
+        reason="planned",
+        message=f"Would start at once in pool {decision.pools[0].name}." if free else decision.message,
+        considered=decision.considered,
+        hint=_queued_hint(shape, decision),
+    )

@@ -1,0 +1,239 @@
+"""Jobs: accepted here, moved only by `transitions`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from orchestrator.domain.errors import Conflict, NotFound
+from orchestrator.domain.ids import AttemptId, decode, encode
+from orchestrator.domain.placement import Shape
+from orchestrator.domain.retry import Counters
+from orchestrator.domain.spec import JobSpec
+from orchestrator.domain.state import AttemptState, JobState, Reason
+from orchestrator.domain.views import AttemptView, EventView, JobSummary, JobView, Page
+from orchestrator.store.notify import QUEUE, notify
+from orchestrator.store.transitions import Change, transition
+
+_INSERT = """
+WITH given AS (
+  SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g(
+    ord int, name text, kind text, labels jsonb, document jsonb, spec_hash text, shape text)
+), made AS (
+  INSERT INTO jobs (workspace_id, user_name, name, kind, labels, document, spec_hash, shape, reason, message)
+  SELECT :workspace, :user, name, kind, labels, document, decode(spec_hash, 'hex'), shape, :reason, :message
+  FROM given ORDER BY ord
+  RETURNING id, state, labels
+), labelled AS (
+  INSERT INTO job_labels (workspace_id, key, value, job_id)
+  SELECT :workspace, pair.key, pair.value, made.id FROM made, jsonb_each_text(made.labels) AS pair
+), told AS (
+  INSERT INTO events (job_id, epoch, target, reason, message, actor)
+  SELECT id, 0, state, :reason, :message, :actor FROM made ORDER BY id
+)
+SELECT id FROM made ORDER BY id
+"""
+
+
+def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence[JobSpec]) -> list[int]:
+    """Store jobs for these specs, all or none; returns their row ids in the order of the specs."""
+    rows = [
+        {
+            "ord": index,
+            "name": spec.name,
+            "kind": spec.kind,
+            "labels": spec.labels,
+            "document": spec.document(),
+            "spec_hash": spec.digest(),
+            "shape": Shape.of(spec).key(),
+        }
+        for index, spec in enumerate(specs)
+    ]
+    ids = connection.execute(
+        text(_INSERT),
+        {
+            "jobs": json.dumps(rows),
+            "workspace": workspace_id,
+            "user": user,
+            "reason": Reason.SUBMITTED,
+            "message": "Waiting for the dispatcher.",
+            "actor": f"user:{user}",
+        },
+    ).scalars()
+    made = list(ids)
+    notify(connection, QUEUE)
+    return made
+
+
+SUMMARY_COLUMNS = """
+  j.id, j.name, j.kind, j.labels, j.user_name, j.state, j.reason, j.message, j.epoch, p.name AS pool, a.progress, a.note,
+  j.exit_code, j.created_at, j.started_at, j.finished_at
+"""
+SUMMARY_TABLES = """
+  jobs j
+  LEFT JOIN pools p ON p.id = j.pool_id
+  LEFT JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch
+"""
+
+
+def summary(row: Row[Any]) -> JobSummary:
+    """The view of a row that has SUMMARY_COLUMNS."""
+    return JobSummary(**_summary_fields(row))
+
+
+def _summary_fields(row: Row[Any]) -> dict[str, Any]:
+    running = row.state == JobState.RUNNING
+    return {
+        "id": encode("j", row.id),
+        "name": row.name,
+        "kind": row.kind,
+        "labels": row.labels,
+        "user": row.user_name,
+        "state": JobState(row.state),
+        "reason": row.reason,
+        "message": row.note if running and row.note else row.message,
+        "epoch": row.epoch,
+        "pool": row.pool,
+        "progress": 1.0 if row.state == JobState.SUCCEEDED else row.progress,
+        "exit_code": row.exit_code,
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+    }
+
+
+def _missing(public_id: str) -> NotFound:
+    return NotFound(
+        f"There is no job {public_id} in this workspace.", hint="`neutrino ps` lists the newest jobs."
+    )
+
+
+def find(connection: Connection, workspace_id: int, public_id: str) -> int:
+    """The row id of a job of this workspace. Raises NotFound, also for another workspace's job."""
+    statement = "SELECT id FROM jobs WHERE id = :id AND workspace_id = :workspace"
+    row = connection.execute(
+        text(statement), {"id": decode("j", public_id), "workspace": workspace_id}
+    ).one_or_none()
+    if row is None:
+        raise _missing(public_id)
+    found: int = row.id
+    return found
+
+
+def summaries(connection: Connection, ids: Sequence[int]) -> list[JobSummary]:
+    """The jobs with these row ids, in no particular order; the caller has made sure of the workspace."""
+    statement = f"SELECT {SUMMARY_COLUMNS} FROM {SUMMARY_TABLES} WHERE j.id = ANY(CAST(:ids AS bigint[]))"
+    return [summary(row) for row in connection.execute(text(statement), {"ids": list(ids)})]
+
+
+def get(connection: Connection, workspace_id: int, public_id: str) -> JobView:
+    """One job with its attempts. Raises NotFound."""
+    job_id = find(connection, workspace_id, public_id)
+    statement = f"""
+        SELECT {SUMMARY_COLUMNS}, j.document, encode(j.spec_hash, 'hex') AS spec_hash, w.name AS workspace,
+          (SELECT m.name || '@' || v.version FROM model_versions v JOIN models m ON m.id = v.model_id
+           WHERE v.job_id = j.id) AS model
+        FROM {SUMMARY_TABLES} JOIN workspaces w ON w.id = j.workspace_id WHERE j.id = :id
+    """
+    row = connection.execute(text(statement), {"id": job_id}).one()
+    return JobView(
+        **_summary_fields(row),
+        document=row.document,
+        spec_hash=row.spec_hash,
+        workspace=row.workspace,
+        attempts=tuple(_attempts(connection, job_id)),
+        model=row.model,
+    )
+
+
+def _attempts(connection: Connection, job_id: int) -> list[AttemptView]:
+    statement = """
+        SELECT a.*, w.name AS worker, p.name AS pool
+        FROM attempts a JOIN workers w ON w.id = a.worker_id JOIN pools p ON p.id = a.pool_id
+        WHERE a.job_id = :id ORDER BY a.epoch
+    """
+    return [
+        AttemptView(
+            id=str(AttemptId(job_id, row.epoch)),
+            epoch=row.epoch,
+            state=AttemptState(row.state),
+            reason=row.reason,
+            message=row.message,
+            worker=row.worker,
+            pool=row.pool,
+            exit_code=row.exit_code,
+            resumed_from_step=row.resumed_from_step,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+        for row in connection.execute(text(statement), {"id": job_id})
+    ]
+
+
+def events(connection: Connection, job_id: int, after: int, limit: int) -> Page[EventView]:
+    """A job's history, oldest first, after the event with id `after`."""
+    statement = "SELECT * FROM events WHERE job_id = :id AND id > :after ORDER BY id LIMIT :limit"
+    rows = list(connection.execute(text(statement), {"id": job_id, "after": after, "limit": limit + 1}))
+    items = tuple(
+        EventView(
+            id=row.id,
+            at=row.at,
+            job=encode("j", row.job_id),
+            epoch=row.epoch,
+            source=JobState(row.source) if row.source else None,
+            target=JobState(row.target),
+            reason=row.reason,
+            message=row.message,
+            actor=row.actor,
+        )
+        for row in rows[:limit]
+    )
+    return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
+
+
+# What cancelling makes of each state. Where nothing runs, it is done at once.
+_CANCEL: dict[JobState, tuple[JobState, Reason, str]] = {
+    JobState.QUEUED: (JobState.CANCELLED, Reason.CANCELLED_BY_USER, "Cancelled before it ran."),
+    JobState.DISPATCHED: (JobState.CANCELLED, Reason.CANCELLED_BY_USER, "Cancelled before it ran."),
+    JobState.RUNNING: (JobState.CANCELLING, Reason.CANCEL_REQUESTED, "Waiting for its processes to stop."),
+}
+
+
+def _state(connection: Connection, job_id: int) -> JobState:
+    """The job's state, which stays so until the transaction ends."""
+    statement = "SELECT state FROM jobs WHERE id = :id FOR NO KEY UPDATE"
+    return JobState(connection.execute(text(statement), {"id": job_id}).scalar_one())
+
+
+def cancel(connection: Connection, job_id: int, user: str) -> None:
+    """Cancel a job; a second cancel changes nothing. Raises Conflict when it has finished."""
+    state = _state(connection, job_id)
+    if state in {JobState.CANCELLING, JobState.CANCELLED}:
+        return
+    if state not in _CANCEL:
+        raise Conflict(f"Job {encode('j', job_id)} has finished ({state}); there is nothing to cancel.")
+    target, reason, message = _CANCEL[state]
+    change = Change(job_id=job_id, target=target, reason=reason, message=message, actor=f"user:{user}")
+    transition(connection, [change])
+
+
+def retry(connection: Connection, job_id: int, user: str) -> None:
+    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state."""
+    state = _state(connection, job_id)
+    if state not in {JobState.FAILED, JobState.CANCELLED}:
+        raise Conflict(
+            f"Job {encode('j', job_id)} is {state}; only a failed or cancelled job can be retried.",
+            hint="Submit it again to run it once more.",
+        )
+    change = Change(
+        job_id=job_id,
+        target=JobState.QUEUED,
+        reason=Reason.RETRIED_BY_USER,
+        message=f"Queued again by {user}.",
+        actor=f"user:{user}",
+        counters=Counters(),
+    )
+    transition(connection, [change])

@@ -1,0 +1,181 @@
+"""Pools and the workers in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from orchestrator.domain.errors import Conflict, NotFound, nearest
+from orchestrator.domain.ids import decode, encode
+from orchestrator.domain.placement import PoolState
+from orchestrator.domain.protocol import HEARTBEAT_SECONDS, RegisterWorker
+from orchestrator.domain.views import CreatePool, PoolView, WorkerView
+from orchestrator.store.fence import LIVE
+
+ONLINE_SECONDS = 3 * HEARTBEAT_SECONDS
+"""A worker counts as online for so long after its last heartbeat."""
+
+_ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{ONLINE_SECONDS} seconds'"
+
+# Counted from the attempts and the window, whose partial indexes hold only what is alive.
+_STATES = f"""
+    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store,
+      (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {_ONLINE}) AS workers,
+      (SELECT coalesce(sum(w.slots), 0) FROM workers w WHERE w.pool_id = p.id AND NOT w.draining AND {_ONLINE}) AS slots,
+      (SELECT count(*) FROM attempts a WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS running,
+      (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched
+    FROM pools p ORDER BY p.name
+"""
+
+
+def _state(row: Row[Any]) -> PoolState:
+    return PoolState(
+        id=row.id,
+        name=row.name,
+        cloud=row.cloud,
+        gpu=row.gpu,
+        workers=row.workers,
+        slots=row.slots,
+        running=row.running,
+        dispatched=row.dispatched,
+    )
+
+
+def states(connection: Connection) -> list[PoolState]:
+    """Every pool with its live capacity. Pools belong to the installation, not to a workspace."""
+    return [_state(row) for row in connection.execute(text(_STATES))]
+
+
+def views(connection: Connection, queue_of: Any) -> list[PoolView]:
+    """The pools as people see them; `queue_of` names a pool's Celery queue."""
+    return [
+        PoolView(
+            name=row.name,
+            cloud=row.cloud,
+            region=row.region,
+            gpu=row.gpu,
+            workers=row.workers,
+            slots=row.slots,
+            running=row.running,
+            dispatched=row.dispatched,
+            queue=queue_of(row.name),
+        )
+        for row in connection.execute(text(_STATES))
+    ]
+
+
+def create(connection: Connection, pool: CreatePool) -> None:
+    """Add a pool. Raises Conflict when the name is taken."""
+    statement = """
+        INSERT INTO pools (name, cloud, region, gpu, store) VALUES (:name, :cloud, :region, :gpu, :store)
+        ON CONFLICT DO NOTHING RETURNING 1
+    """
+    values = {
+        "name": pool.name,
+        "cloud": pool.cloud,
+        "region": pool.region,
+        "gpu": pool.gpu,
+        "store": pool.store,
+    }
+    if connection.execute(text(statement), values).one_or_none() is None:
+        raise Conflict(f"There is a pool {pool.name} already.", hint="`neutrino pool list` shows it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A worker's row: its id, and its pool's id and store."""
+
+    worker_id: int
+    pool_id: int
+    store: str
+
+
+def register(connection: Connection, worker: RegisterWorker) -> Registered:
+    """Write a worker down; one of the same name in the same pool takes its predecessor's row. Raises NotFound without the
+    pool."""
+    known = {row.name: row for row in connection.execute(text("SELECT id, name, store FROM pools"))}
+    if worker.pool not in known:
+        guess = nearest(worker.pool, known)
+        hint = f"Did you mean {guess!r}?" if guess else "Create it with `neutrino pool create`."
+        raise NotFound(f"There is no pool {worker.pool!r}.", hint=hint, suggestions=[guess] if guess else [])
+    pool = known[worker.pool]
+    statement = """
+        INSERT INTO workers (pool_id, name, host, pid, slots, version, gpus)
+        VALUES (:pool, :name, :host, :pid, :slots, :version, CAST(:gpus AS jsonb))
+        ON CONFLICT (pool_id, name) DO UPDATE SET host = excluded.host, pid = excluded.pid, slots = excluded.slots,
+          version = excluded.version, gpus = excluded.gpus, draining = false, started_at = clock_timestamp(),
+          heartbeat_at = clock_timestamp()
+        RETURNING id
+    """
+    values = {
+        "pool": pool.id,
+        "name": worker.name,
+        "host": worker.host,
+        "pid": worker.pid,
+        "slots": worker.slots,
+        "version": worker.version,
+        "gpus": json.dumps(worker.gpus),
+    }
+    return Registered(connection.execute(text(statement), values).scalar_one(), pool.id, pool.store)
+
+
+def held_jobs(connection: Connection, worker_id: int) -> Sequence[int]:
+    """Row ids of the jobs whose newest attempt this worker holds, in order."""
+    statement = f"SELECT a.job_id FROM attempts a WHERE a.worker_id = :worker AND {LIVE} ORDER BY a.job_id"
+    return connection.execute(text(statement), {"worker": worker_id}).scalars().all()
+
+
+def pool_of(connection: Connection, worker_id: int) -> int:
+    """The row id of a worker's pool. Raises NotFound."""
+    row = connection.execute(
+        text("SELECT pool_id FROM workers WHERE id = :id"), {"id": worker_id}
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no worker {encode('w', worker_id)}.", hint="Register first.")
+    found: int = row.pool_id
+    return found
+
+
+_WORKERS = f"""
+    SELECT w.*, p.name AS pool, {_ONLINE} AS online,
+      (SELECT count(*) FROM attempts a WHERE a.worker_id = w.id AND a.state = 'RUNNING') AS running
+    FROM workers w JOIN pools p ON p.id = w.pool_id
+"""
+
+
+def _worker(row: Row[Any]) -> WorkerView:
+    return WorkerView(
+        id=encode("w", row.id),
+        name=row.name,
+        pool=row.pool,
+        host=row.host,
+        pid=row.pid,
+        slots=row.slots,
+        running=row.running,
+        online=row.online,
+        draining=row.draining,
+        version=row.version,
+        started_at=row.started_at,
+        heartbeat_at=row.heartbeat_at,
+    )
+
+
+def workers(connection: Connection, *, before: int | None, limit: int) -> tuple[list[WorkerView], int | None]:
+    """The newest workers, and the id below which the next page begins."""
+    statement = f"{_WORKERS} WHERE (CAST(:before AS bigint) IS NULL OR w.id < :before) ORDER BY w.id DESC LIMIT :limit"
+    rows = list(connection.execute(text(statement), {"before": before, "limit": limit + 1}))
+    return [_worker(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
+
+
+def drain(connection: Connection, public_id: str) -> tuple[int, WorkerView]:
+    """Ask a worker to finish: it checkpoints, gives its jobs back and exits. Raises NotFound."""
+    worker_id = decode("w", public_id)
+    connection.execute(text("UPDATE workers SET draining = true WHERE id = :id"), {"id": worker_id})
+    row = connection.execute(text(f"{_WORKERS} WHERE w.id = :id"), {"id": worker_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no worker {public_id}.", hint="`neutrino worker list` shows them.")
+    return worker_id, _worker(row)

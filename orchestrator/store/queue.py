@@ -1,0 +1,156 @@
+"""What the scheduler reads and moves: the backlog, the window of each pool, and what has gone wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.placement import PoolState, Shape
+from orchestrator.domain.state import JobState, Reason
+from orchestrator.store.attempts import ending, standing
+from orchestrator.store.transitions import Change, Moved, transition
+
+_DISPATCH_LOCK = 7_201_113_601  # any constant: one dispatcher places at a time, so that no window overflows
+
+# Walks from one shape to the next through the index (a loose scan): the backlog may hold a million jobs of three shapes.
+_SHAPES = """
+WITH RECURSIVE shape AS (
+  (SELECT shape AS key FROM jobs WHERE state = 'QUEUED' ORDER BY shape LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.shape FROM jobs j WHERE j.state = 'QUEUED' AND j.shape > shape.key ORDER BY j.shape LIMIT 1)
+  FROM shape WHERE shape.key IS NOT NULL
+)
+SELECT key FROM shape WHERE key IS NOT NULL
+"""
+_NEXT = """
+    SELECT id FROM jobs
+    WHERE state = 'QUEUED' AND shape = :shape AND (not_before IS NULL OR not_before <= clock_timestamp())
+    ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+
+def take_turn(connection: Connection) -> bool:
+    """True when this transaction is the one that dispatches; others come back later."""
+    statement = "SELECT pg_try_advisory_xact_lock(:lock)"
+    return bool(connection.execute(text(statement), {"lock": _DISPATCH_LOCK}).scalar_one())
+
+
+def shapes(connection: Connection) -> list[Shape]:
+    """The shapes of all queued jobs."""
+    return [Shape.model_validate_json(key) for key in connection.execute(text(_SHAPES)).scalars()]
+
+
+def dispatch(connection: Connection, shape: Shape, pool: PoolState, limit: int, actor: str) -> list[Moved]:
+    """Put up to `limit` of the oldest queued jobs of a shape into a pool's window."""
+    ids = connection.execute(text(_NEXT), {"shape": shape.key(), "limit": limit}).scalars()
+    return transition(
+        connection,
+        [
+            Change(
+                job_id=job_id,
+                target=JobState.DISPATCHED,
+                reason=Reason.PLACED,
+                message=f"Waiting for a free slot in pool {pool.name}.",
+                actor=actor,
+                pool_id=pool.id,
+            )
+            for job_id in ids
+        ],
+    )
+
+
+_EXPIRED = """
+    SELECT a.job_id, a.worker_id, a.epoch FROM attempts a JOIN jobs j ON j.id = a.job_id
+    WHERE a.state = 'RUNNING' AND a.lease_expires_at <= clock_timestamp()
+    ORDER BY a.job_id LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
+"""
+
+
+def expire_leases(connection: Connection, actor: str, limit: int = 500) -> list[Moved]:
+    """End the attempts whose lease has run out; their jobs are tried again within their budgets."""
+    expired = connection.execute(text(_EXPIRED), {"limit": limit}).all()
+    message = "Its worker stopped answering, so its lease ran out."
+    return _lose(connection, [row.job_id for row in expired], Reason.LEASE_LOST, message, actor)
+
+
+def lose_worker(connection: Connection, job_ids: Sequence[int], actor: str) -> list[Moved]:
+    """End the attempts of a worker that is known to be gone, without waiting for their leases."""
+    return _lose(
+        connection, job_ids, Reason.WORKER_LOST, "Its worker died and has been started again.", actor
+    )
+
+
+def _lose(
+    connection: Connection, job_ids: Sequence[int], reason: Reason, message: str, actor: str
+) -> list[Moved]:
+    if not job_ids:
+        return []
+    jobs = standing(connection, job_ids).values()
+    alive = [job for job in jobs if job.state in {JobState.RUNNING, JobState.CANCELLING}]
+    return transition(connection, [ending(job, reason, message, actor) for job in alive])
+
+
+_STRANDED = """
+    SELECT id FROM jobs
+    WHERE state = 'DISPATCHED' AND pool_id = ANY(CAST(:pools AS bigint[]))
+      AND dispatched_at < clock_timestamp() - :seconds * interval '1 second'
+    ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+
+def withdraw(
+    connection: Connection, pools: Sequence[PoolState], seconds: float, actor: str, limit: int = 500
+) -> list[Moved]:
+    """Take back what has waited for so long in pools without a worker, so that it can go elsewhere."""
+    if not pools:
+        return []
+    values = {"pools": [pool.id for pool in pools], "seconds": seconds, "limit": limit}
+    ids = connection.execute(text(_STRANDED), values).scalars()
+    return transition(
+        connection,
+        [
+            Change(
+                job_id=job_id,
+                target=JobState.QUEUED,
+                reason=Reason.POOL_GONE,
+                message="Its pool lost all of its workers before it ran; looking for another place.",
+                actor=actor,
+            )
+            for job_id in ids
+        ],
+    )
+
+
+class Unclaimed(NamedTuple):
+    """A pool in which dispatched jobs have waited although slots are free."""
+
+    pool: str
+    job_ids: list[int]
+
+
+_UNCLAIMED = """
+    SELECT p.name, array_agg(j.id ORDER BY j.id) AS ids FROM jobs j JOIN pools p ON p.id = j.pool_id
+    WHERE j.state = 'DISPATCHED' AND j.pool_id = ANY(CAST(:pools AS bigint[]))
+      AND j.dispatched_at < clock_timestamp() - :seconds * interval '1 second'
+    GROUP BY p.name
+"""
+
+
+def unclaimed(connection: Connection, pools: Sequence[PoolState], seconds: float) -> list[Unclaimed]:
+    """Dispatched jobs that nobody has claimed for so long in pools that have slots free: their bell was lost."""
+    if not pools:
+        return []
+    rows = connection.execute(text(_UNCLAIMED), {"pools": [pool.id for pool in pools], "seconds": seconds})
+    return [Unclaimed(row.name, list(row.ids)) for row in rows]
+
+
+def soonest(connection: Connection) -> float | None:
+    """Seconds until the next job that is held back may be dispatched; None when none is."""
+    statement = """
+        SELECT extract(epoch FROM min(not_before) - clock_timestamp()) FROM jobs
+        WHERE state = 'QUEUED' AND not_before > clock_timestamp()
+    """
+    wait = connection.execute(text(statement)).scalar_one()
+    return None if wait is None else max(float(wait), 0.0)

@@ -1,0 +1,178 @@
+"""What running jobs write: log lines and metrics. Both are appended under the fence, and both outlive the worker."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.errors import FieldError, InvalidSpec
+from orchestrator.domain.ids import AttemptId
+from orchestrator.domain.protocol import Append
+from orchestrator.domain.views import LogEntry, MetricSeries
+from orchestrator.store.fence import Holder, hold
+from orchestrator.store.notify import JOBS, notify
+
+_CHUNKS = """
+INSERT INTO log_chunks (job_id, epoch, first_line, last_line, seq, lines)
+SELECT job_id, epoch, first_line, first_line + jsonb_array_length(lines) - 1, seq, lines
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(job_id bigint, epoch int, first_line bigint, seq bigint, lines jsonb)
+ON CONFLICT DO NOTHING
+"""
+_POINTS = """
+INSERT INTO metrics (job_id, epoch, name, step, value, at)
+SELECT DISTINCT ON (job_id, name, step, epoch) job_id, epoch, name, step, value, at
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) WITH ORDINALITY
+  AS r(job_id bigint, epoch int, name text, step bigint, value float8, at float8, ord bigint)
+ORDER BY job_id, name, step, epoch, ord DESC
+ON CONFLICT (job_id, name, step, epoch) DO UPDATE SET value = excluded.value, at = excluded.at
+"""
+_PROGRESS = """
+UPDATE attempts a SET progress = coalesce(r.progress, a.progress), note = coalesce(r.note, a.note)
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(job_id bigint, epoch int, progress float8, note text)
+WHERE a.job_id = r.job_id AND a.epoch = r.epoch
+"""
+
+
+def append(
+    connection: Connection, holder: Holder, batches: Sequence[tuple[AttemptId, Append]]
+) -> list[AttemptId]:
+    """Store what attempts have written; a batch that came before is not stored twice. Returns the attempts that hold no
+    live lease any more, from which nothing was taken."""
+    held = hold(connection, holder, [attempt for attempt, _ in batches])
+    chunks: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    progress: dict[AttemptId, dict[str, Any]] = {}
+    for attempt, batch in batches:
+        if attempt not in held:
+            continue
+        key = attempt._asdict()
+        if batch.lines:
+            # Postgres stores no NUL, neither in text nor in JSON.
+            lines = [
+                (line.at, line.stream, line.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"))
+                for line in batch.lines
+            ]
+            chunks.append(key | {"first_line": batch.first_line, "seq": batch.seq, "lines": lines})
+        points += [
+            key | {"name": p.name, "step": p.step, "value": p.value, "at": p.at} for p in batch.metrics
+        ]
+        if batch.progress is not None or batch.message is not None:
+            last = progress.get(attempt, key | {"progress": None, "note": None})
+            news = {"progress": batch.progress, "note": batch.message}
+            progress[attempt] = last | {name: value for name, value in news.items() if value is not None}
+    for statement, rows in ((_CHUNKS, chunks), (_POINTS, points), (_PROGRESS, list(progress.values()))):
+        if rows:
+            connection.execute(text(statement), {"rows": json.dumps(rows)})
+    if held:
+        notify(connection, JOBS, (attempt.job_id for attempt in held))
+    return [attempt for attempt, _ in batches if attempt not in held]
+
+
+class LogPosition(NamedTuple):
+    """A place in a job's log: after this line of this attempt."""
+
+    epoch: int
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.line}"
+
+    @classmethod
+    def parse(cls, value: str | None) -> LogPosition:
+        """The position that a log entry's id names; None is the beginning. Raises InvalidSpec."""
+        if value is None:
+            return cls(0, 0)
+        epoch, _, line = value.partition(".")
+        if not (
+            epoch.isascii() and epoch.isdigit() and line.isascii() and line.isdigit() and len(value) < 32
+        ):
+            raise InvalidSpec.of(
+                [FieldError("after", f"{value[:80]!r} is not the id of a log line", "Ids look like 1.42.")]
+            )
+        return cls(int(epoch), int(line))
+
+
+# The inner reading goes through the primary key and stops early; the outer one cuts the first chunk to size.
+_LINES = """
+SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
+FROM (
+  SELECT epoch, first_line, lines FROM log_chunks
+  WHERE job_id = :job AND ((epoch = :epoch AND last_line > :line) OR epoch > :epoch)
+  ORDER BY epoch, first_line LIMIT :limit
+) AS chunk, jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
+WHERE epoch > :epoch OR first_line + ord - 1 > :line
+ORDER BY epoch, first_line + ord - 1 LIMIT :limit
+"""
+
+_TAIL = """
+SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
+FROM (
+  SELECT epoch, first_line, lines FROM log_chunks WHERE job_id = :job ORDER BY epoch DESC, first_line DESC LIMIT :limit
+) AS chunk, jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
+ORDER BY epoch DESC, first_line + ord - 1 DESC LIMIT :limit
+"""
+
+
+def _entry(row: Any) -> LogEntry:
+    return LogEntry(
+        id=str(LogPosition(row.epoch, row.line)),
+        epoch=row.epoch,
+        line=row.line,
+        at=float(row.at),
+        stream=row.stream,
+        text=row.text,
+    )
+
+
+def lines(
+    connection: Connection, job_id: int, after: LogPosition, limit: int, since: datetime | None = None
+) -> list[LogEntry]:
+    """Up to `limit` lines after a position, in order; with `since`, only what was written at or after that time."""
+    values = {"job": job_id, "epoch": after.epoch, "line": after.line, "limit": limit}
+    entries = [_entry(row) for row in connection.execute(text(_LINES), values)]
+    if since is None:
+        return entries
+    earliest = since.timestamp()
+    while entries and entries[-1].at < earliest:
+        last = LogPosition(entries[-1].epoch, entries[-1].line)
+        values |= {"epoch": last.epoch, "line": last.line}
+        entries = [_entry(row) for row in connection.execute(text(_LINES), values)]
+    return [entry for entry in entries if entry.at >= earliest]
+
+
+def tail(connection: Connection, job_id: int, count: int) -> list[LogEntry]:
+    """The last `count` lines, in order."""
+    rows = connection.execute(text(_TAIL), {"job": job_id, "limit": count})
+    return [_entry(row) for row in rows][::-1]
+
+
+_SERIES = """
+SELECT DISTINCT ON (name, step) name, step, value FROM metrics
+WHERE job_id = :job AND (CAST(:name AS text) IS NULL OR name = :name)
+ORDER BY name, step, epoch DESC
+"""
+
+
+def series(connection: Connection, job_id: int, name: str | None = None) -> list[MetricSeries]:
+    """A job's metrics by name. Where a resumed attempt repeated a step, the newest attempt's value counts."""
+    found: dict[str, list[tuple[int, float | None]]] = {}
+    for row in connection.execute(text(_SERIES), {"job": job_id, "name": name}):
+        found.setdefault(row.name, []).append((row.step, row.value))
+    views = []
+    for key, points in found.items():
+        values = [value for _, value in points if value is not None and math.isfinite(value)]
+        views.append(
+            MetricSeries(
+                name=key,
+                last=points[-1][1],
+                min=min(values, default=None),
+                max=max(values, default=None),
+                points=tuple(points),
+            )
+        )
+    return views

@@ -1,0 +1,153 @@
+"""The one door through which jobs and attempts change their state. No other code writes a state.
+
+One statement moves any number of jobs: it locks them in the order of their ids, keeps those for which the move is allowed
+(the table `job_transitions`), whose epoch is the one named, and whose attempt's lease is live where the caller acts for an
+attempt; it updates job and attempt and writes the event, all at once or not at all.
+
+Locks are always taken job first, then attempt, so that two callers cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.ids import AttemptId
+from orchestrator.domain.retry import Counters
+from orchestrator.domain.state import AttemptState, JobState, Reason
+from orchestrator.store.fence import LIVE
+from orchestrator.store.notify import JOBS, QUEUE, WORKERS, notify
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A move that somebody wants to make. What is None stays as it is."""
+
+    job_id: int
+    target: JobState
+    reason: Reason
+    message: str
+    actor: str
+    epoch: int | None = None
+    """Move only if this is still the job's epoch."""
+    holder: int | None = None
+    """Move only if this worker holds a live lease on the job's newest attempt."""
+    pool_id: int | None = None
+    delay: float = 0.0
+    """For QUEUED: not before so many seconds from now."""
+    exit_code: int | None = None
+    counters: Counters | None = None
+    ends: AttemptState | None = None
+    """How the newest attempt ends with this move."""
+    worker_id: int | None = None
+    """For RUNNING: who claims it."""
+    token_hash: str | None = None
+    """For RUNNING: the SHA-256 of the attempt's token, in hex."""
+    lease_seconds: float | None = None
+    resumed_from_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A move that was made. `epoch` is the job's epoch after it."""
+
+    job_id: int
+    source: JobState
+    target: JobState
+    epoch: int
+    worker_id: int | None
+
+    @property
+    def attempt(self) -> AttemptId:
+        """The newest attempt."""
+        return AttemptId(self.job_id, self.epoch)
+
+
+_MOVE = f"""
+WITH change AS (
+  SELECT * FROM jsonb_to_recordset(CAST(:changes AS jsonb)) AS c(
+    job_id bigint, target text, reason text, message text, actor text, epoch int, holder bigint, pool_id bigint,
+    delay float8, exit_code int, counters jsonb, ends text, worker_id bigint, token_hash text, lease_seconds float8,
+    resumed_from_step bigint)
+), held AS MATERIALIZED (
+  SELECT j.id, j.state AS source, c.*
+  FROM jobs j
+  JOIN change c ON c.job_id = j.id
+  JOIN job_transitions t ON t.source = j.state AND t.target = c.target
+  WHERE (c.epoch IS NULL OR c.epoch = j.epoch)
+    AND (c.holder IS NULL OR EXISTS (
+      SELECT FROM attempts a WHERE a.job_id = j.id AND a.epoch = j.epoch AND a.worker_id = c.holder AND {LIVE}))
+  ORDER BY j.id
+  FOR NO KEY UPDATE OF j
+), moved AS (
+  UPDATE jobs j SET
+    state = h.target,
+    reason = h.reason,
+    message = h.message,
+    epoch = j.epoch + CASE h.target WHEN 'RUNNING' THEN 1 ELSE 0 END,
+    pool_id = CASE h.target WHEN 'DISPATCHED' THEN h.pool_id WHEN 'QUEUED' THEN NULL ELSE j.pool_id END,
+    user_failures = coalesce((h.counters ->> 'user_failures')::int, j.user_failures),
+    infra_failures = coalesce((h.counters ->> 'infra_failures')::int, j.infra_failures),
+    preemptions = coalesce((h.counters ->> 'preemptions')::int, j.preemptions),
+    worker_deaths = coalesce((h.counters ->> 'worker_deaths')::int, j.worker_deaths),
+    exit_code = CASE h.target WHEN 'RUNNING' THEN NULL ELSE coalesce(h.exit_code, j.exit_code) END,
+    not_before = CASE WHEN h.target = 'QUEUED' AND h.delay > 0
+      THEN clock_timestamp() + h.delay * interval '1 second' END,
+    dispatched_at = CASE h.target WHEN 'DISPATCHED' THEN clock_timestamp() ELSE j.dispatched_at END,
+    started_at = CASE h.target WHEN 'RUNNING' THEN clock_timestamp() ELSE j.started_at END,
+    finished_at = CASE WHEN h.target IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN clock_timestamp() END
+  FROM held h
+  WHERE j.id = h.id
+  RETURNING j.id, h.source, j.state AS target, j.epoch, j.pool_id, j.reason, j.message, h.actor, h.ends, h.exit_code,
+    h.worker_id, h.token_hash, h.lease_seconds, h.resumed_from_step
+), began AS (
+  INSERT INTO attempts (job_id, epoch, worker_id, pool_id, reason, token_hash, lease_expires_at, resumed_from_step)
+  SELECT id, epoch, worker_id, pool_id, reason, decode(token_hash, 'hex'),
+    clock_timestamp() + lease_seconds * interval '1 second', resumed_from_step
+  FROM moved WHERE target = 'RUNNING'
+), ended AS (
+  UPDATE attempts a
+  SET state = m.ends, reason = m.reason, message = m.message, exit_code = m.exit_code, finished_at = clock_timestamp()
+  FROM moved m
+  WHERE m.ends IS NOT NULL AND a.job_id = m.id AND a.epoch = m.epoch AND a.state = 'RUNNING'
+), told AS (
+  INSERT INTO events (job_id, epoch, source, target, reason, message, actor)
+  SELECT id, epoch, source, target, reason, message, actor FROM moved ORDER BY id
+)
+SELECT m.id, m.source, m.target, m.epoch,
+  coalesce(m.worker_id, (SELECT a.worker_id FROM attempts a WHERE a.job_id = m.id AND a.epoch = m.epoch
+    AND m.target = 'CANCELLING')) AS worker_id
+FROM moved m
+"""
+
+# A queued job wants to be dispatched; a claimed one has made room in its pool's window.
+_WAKES_DISPATCHER = frozenset({JobState.QUEUED, JobState.RUNNING})
+
+
+def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]:
+    """Make those of `changes` that are allowed now; each job at most once. Returns the moves that were made."""
+    if not changes:
+        return []
+    rows = connection.execute(text(_MOVE), {"changes": json.dumps([asdict(change) for change in changes])})
+    moved = [
+        Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id) for row in rows
+    ]
+    announce(connection, moved)
+    return moved
+
+
+def announce(connection: Connection, moved: Sequence[Moved]) -> None:
+    """Tell dispatchers, workers and watchers what has moved, once it is committed."""
+    if not moved:
+        return
+    notify(connection, JOBS, (move.job_id for move in moved))
+    if any(move.target in _WAKES_DISPATCHER for move in moved):
+        notify(connection, QUEUE)
+    stopping = {
+        move.worker_id for move in moved if move.target is JobState.CANCELLING and move.worker_id is not None
+    }
+    if stopping:
+        notify(connection, WORKERS, stopping)
