@@ -10,26 +10,14 @@ import os
 from collections.abc import Sequence
 
 from celery import Celery
-from celery.app.task import Context
 from kombu import Exchange, Queue
 
 from orchestrator.domain.errors import NeutrinoError
+from orchestrator.queues import queue_for_pool, queue_for_worker
 
 DOORBELL = "neutrino.doorbell"
 _CONNECT_SECONDS = 3.0
 _BELL_LIVES_SECONDS = 60  # a bell that nobody heard for so long says nothing any more; the reconciler rings again
-
-__all__ = ["DOORBELL", "Context", "Doorbell", "celery_app", "queue", "queue_for_pool", "queue_for_worker"]
-
-
-def queue_for_pool(pool: str) -> str:
-    """The queue on which all workers of a pool listen."""
-    return f"pool.{pool}"
-
-
-def queue_for_worker(worker: str) -> str:
-    """The queue on which only this worker (`w-10001`) listens."""
-    return f"worker.{worker}"
 
 
 def queue(name: str) -> Queue:
@@ -88,8 +76,7 @@ class Doorbell:
             DOORBELL,
             args=[list(job_ids)],
             producer=self._producer,
-            exchange="",
-            routing_key=name,
+            queue=queue(name),
             expires=_BELL_LIVES_SECONDS,
             retry=False,
             ignore_result=True,

@@ -1,0 +1,1 @@
+"""The HTTP API: the only way in for people, programs and workers."""

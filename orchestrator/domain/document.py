@@ -8,7 +8,8 @@ spec: {workload: image-classifier, dataset: builtin://digits}
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,46 @@ from orchestrator.domain.spec import KINDS, JobSpec
 API_VERSION = "neutrino/v1"
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 _METADATA = ("name", "labels")
+MAX_DEPTH = 32
+MAX_NODES = 20_000
+_INT64 = 2**63
+
+
+def _leaf_fault(value: object) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is not a finite number"
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return "does not fit in 64 bits"
+    if isinstance(value, str) and "\x00" in value:
+        return "contains a NUL character"
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        return "contains half of a surrogate pair, which is no character"
+    return None
+
+
+def _walk(value: object, path: str, depth: int) -> Iterator[tuple[str, object, int]]:
+    yield path, value, depth
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield f"{path}[key]", key, depth + 1
+            yield from _walk(child, f"{path}.{key}" if path else str(key), depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield from _walk(child, f"{path}[{index}]", depth + 1)
+
+
+def _plain_faults(document: Mapping[Any, Any]) -> list[FieldError]:
+    """What no document may hold, because the database or JSON could not give it back: found before anything else looks."""
+    for count, (path, value, depth) in enumerate(_walk(document, "", 0)):
+        if depth > MAX_DEPTH:
+            return [FieldError(path[:200], f"is nested more than {MAX_DEPTH} levels deep")]
+        if count > MAX_NODES:
+            return [FieldError("", f"has more than {MAX_NODES} values")]
+        if fault := _leaf_fault(value):
+            return [FieldError(path.encode("utf-8", "replace").decode()[:200].replace("\x00", ""), fault)]
+    return []
 
 
 def _unknown(keys: Mapping[Any, Any], known: tuple[str, ...], prefix: str) -> list[FieldError]:
@@ -47,9 +88,7 @@ def _envelope_faults(document: Mapping[Any, Any]) -> list[FieldError]:
     if isinstance(metadata := document.get("metadata"), Mapping):
         faults += _unknown(metadata, _METADATA, "metadata.")
     if isinstance(spec := document.get("spec"), Mapping):
-        faults += [
-            FieldError(f"spec.{key}", f"belongs under metadata.{key}") for key in _METADATA if key in spec
-        ]
+        faults += [FieldError(f"spec.{key}", f"belongs under metadata.{key}") for key in _METADATA if key in spec]
     return faults
 
 
@@ -63,7 +102,7 @@ def parse(document: object) -> JobSpec:
     """The spec that a document describes. Raises InvalidSpec listing every fault with its path and a hint."""
     if not isinstance(document, Mapping):
         raise InvalidSpec.of([FieldError("", "must be a mapping with apiVersion, kind, metadata and spec")])
-    if faults := _envelope_faults(document):
+    if faults := _plain_faults(document) or _envelope_faults(document):
         raise InvalidSpec.of(faults)
     model = KINDS[document["kind"]]
     try:

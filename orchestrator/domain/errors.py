@@ -25,9 +25,7 @@ class NeutrinoError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, request_id: str | None = None, **details: Any
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, request_id: str | None = None, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

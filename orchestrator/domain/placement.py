@@ -79,15 +79,11 @@ class Decision:
         if not self.considered:
             return "Waiting: there is no pool yet."
         if not self.pools:
-            return "Waiting: no pool fits. " + " ".join(
-                f"{one.pool}: {one.verdict}." for one in self.considered
-            )
+            return "Waiting: no pool fits. " + " ".join(f"{one.pool}: {one.verdict}." for one in self.considered)
         if not any(pool.slots for pool in self.pools):
             names = ", ".join(pool.name for pool in self.pools)
             return f"Waiting: no worker of pool {names} is online."
-        busy = ", ".join(
-            f"{pool.name} ({pool.running} of {pool.slots} slots run)" for pool in self.pools if pool.slots
-        )
+        busy = ", ".join(f"{pool.name} ({pool.running} of {pool.slots} slots run)" for pool in self.pools if pool.slots)
         return f"Waiting for a free slot in {busy}."
 
 
@@ -121,9 +117,5 @@ def _verdict(shape: Shape, pool: PoolState) -> str:
 def place(shape: Shape, pools: Sequence[PoolState]) -> Decision:
     """The pools that can run `shape`: those without an unneeded GPU first, then those with the most room."""
     fitting = [pool for pool in pools if _misfit(shape, pool) is None]
-    fitting.sort(
-        key=lambda pool: (shape.gpu is None and pool.gpu is not None, -pool.free, -pool.room, pool.name)
-    )
-    return Decision(
-        tuple(fitting), tuple(Considered(pool=pool.name, verdict=_verdict(shape, pool)) for pool in pools)
-    )
+    fitting.sort(key=lambda pool: (shape.gpu is None and pool.gpu is not None, -pool.free, -pool.room, pool.name))
+    return Decision(tuple(fitting), tuple(Considered(pool=pool.name, verdict=_verdict(shape, pool)) for pool in pools))

@@ -18,7 +18,8 @@ KEEP_CHECKPOINTS = 2
 _INSERT = """
 WITH made AS (
   INSERT INTO artifacts (workspace_id, kind, job_id, epoch, step, digest, size, files)
-  VALUES (:workspace, :kind, :job, :epoch, :step, decode(:digest, 'hex'), :size, :files)
+  SELECT workspace_id, :kind, id, :epoch, CAST(:step AS bigint), decode(:digest, 'hex'), :size, :files
+  FROM jobs WHERE id = :job
   RETURNING id
 ), copied AS (
   INSERT INTO replicas (artifact_id, store, prefix) SELECT id, :store, :prefix FROM made
@@ -28,17 +29,11 @@ SELECT id FROM made
 
 
 def _insert(
-    connection: Connection,
-    workspace_id: int,
-    kind: str,
-    attempt: AttemptId,
-    upload: ArtifactUpload,
-    step: int | None = None,
+    connection: Connection, kind: str, attempt: AttemptId, upload: ArtifactUpload, step: int | None = None
 ) -> int:
     made: int = connection.execute(
         text(_INSERT),
         {
-            "workspace": workspace_id,
             "kind": kind,
             "job": attempt.job_id,
             "epoch": attempt.epoch,
@@ -66,11 +61,11 @@ SELECT prefix, store FROM copies ORDER BY prefix
 
 
 def commit_checkpoint(
-    connection: Connection, workspace_id: int, attempt: AttemptId, step: int, upload: ArtifactUpload
+    connection: Connection, attempt: AttemptId, step: int, upload: ArtifactUpload
 ) -> tuple[int, list[str]]:
     """Make an upload the job's newest checkpoint; the caller holds the attempt. Returns its row id and the prefixes in the
     same store that nothing refers to any more."""
-    made = _insert(connection, workspace_id, "checkpoint", attempt, upload, step)
+    made = _insert(connection, "checkpoint", attempt, upload, step)
     rows = connection.execute(text(_SUPERSEDED), {"job": attempt.job_id, "keep": KEEP_CHECKPOINTS})
     return made, [row.prefix for row in rows if row.store == upload.store]
 
@@ -89,8 +84,7 @@ def last_checkpoints(connection: Connection, job_ids: Sequence[int]) -> dict[int
         return {}
     rows = connection.execute(text(_LAST_CHECKPOINTS), {"jobs": list(job_ids)})
     return {
-        row.job_id: CheckpointRef(step=row.step, store=row.store, prefix=row.prefix, digest=row.digest)
-        for row in rows
+        row.job_id: CheckpointRef(step=row.step, store=row.store, prefix=row.prefix, digest=row.digest) for row in rows
     }
 
 
@@ -115,7 +109,7 @@ def register_output(connection: Connection, job: Any, attempt: AttemptId, upload
     spec = job.document["spec"]
     name = spec.get("outputs", {}).get("model")
     kind = "model" if name else "output"
-    artifact = _insert(connection, job.workspace_id, kind, attempt, upload)
+    artifact = _insert(connection, kind, attempt, upload)
     if name is None:
         return
     lineage = {

@@ -34,9 +34,7 @@ _CLAIMABLE = """
 _CLAIMED = "SELECT id, workspace_id, document FROM jobs WHERE id = ANY(CAST(:ids AS bigint[]))"
 
 
-def claim(
-    connection: Connection, worker_id: int, pool_id: int, slots: int, lease_seconds: float
-) -> tuple[Lease, ...]:
+def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, lease_seconds: float) -> tuple[Lease, ...]:
     """Start up to `slots` dispatched jobs of the pool on this worker; each gets the next epoch and a token of its own."""
     waiting = connection.execute(text(_CLAIMABLE), {"pool": pool_id, "slots": slots}).all()
     if not waiting:
@@ -61,9 +59,7 @@ def claim(
             for row in waiting
         ],
     )
-    rows = {
-        row.id: row for row in connection.execute(text(_CLAIMED), {"ids": [move.job_id for move in moved]})
-    }
+    rows = {row.id: row for row in connection.execute(text(_CLAIMED), {"ids": [move.job_id for move in moved]})}
     return tuple(
         _lease(move.attempt, rows[move.job_id], tokens[move.job_id], resumes.get(move.job_id))
         for move in sorted(moved, key=lambda move: move.job_id)
@@ -109,16 +105,13 @@ def heartbeat(
     about = {"worker": worker_id}
     arrays = {"jobs": [one.job_id for one in named], "epochs": [one.epoch for one in named]}
     renewed = {
-        AttemptId(row.job_id, row.epoch)
-        for row in connection.execute(text(_RENEW), about | arrays | {"lease": lease})
+        AttemptId(row.job_id, row.epoch) for row in connection.execute(text(_RENEW), about | arrays | {"lease": lease})
     }
     draining = connection.execute(text(_SEEN), about | {"draining": beat.draining}).scalar_one()
     held = {AttemptId(row.job_id, row.epoch): row.state for row in connection.execute(text(_HELD), about)}
     return HeartbeatReply(
         lost=tuple(str(one) for one in named if one not in renewed),
-        cancel=tuple(
-            str(one) for one, state in held.items() if state == JobState.CANCELLING and one in renewed
-        ),
+        cancel=tuple(str(one) for one, state in held.items() if state == JobState.CANCELLING and one in renewed),
         orphans=tuple(str(one) for one in held if one not in set(named)),
         waiting=connection.execute(text(_WAITING), about).scalar_one(),
         drain=draining,
@@ -176,11 +169,9 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
     what an attempt made is registered in the same transaction as its success."""
     jobs = standing(connection, [attempt.job_id for attempt, _ in reports])
     held = hold(connection, holder, [attempt for attempt, _ in reports])
-    worker = f"worker:{encode('w', holder.worker_id)}"
+    worker = f"worker:{encode('w', holder.worker_id)}" if holder.worker_id else "worker"
     accepted = [
-        (attempt, one)
-        for attempt, one in reports
-        if attempt in held and jobs[attempt.job_id].epoch == attempt.epoch
+        (attempt, one) for attempt, one in reports if attempt in held and jobs[attempt.job_id].epoch == attempt.epoch
     ]
     changes = [
         ending(jobs[attempt.job_id], one.reason, one.message, worker, exit_code=one.exit_code)

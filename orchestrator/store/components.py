@@ -33,9 +33,7 @@ def views(connection: Connection) -> list[ComponentView]:
         FROM components ORDER BY kind, name
     """
     return [
-        ComponentView(
-            name=row.name, kind=row.kind, seen_at=row.seen_at, healthy=row.healthy, detail=row.detail
-        )
+        ComponentView(name=row.name, kind=row.kind, seen_at=row.seen_at, healthy=row.healthy, detail=row.detail)
         for row in connection.execute(text(statement), {"seconds": HEALTHY_SECONDS})
     ]
 
@@ -43,7 +41,5 @@ def views(connection: Connection) -> list[ComponentView]:
 def job_counts(connection: Connection, workspace_id: int) -> dict[JobState, int]:
     """How many jobs of the workspace are in each state that is not over, and how many have ended."""
     statement = "SELECT state, count(*) AS jobs FROM jobs WHERE workspace_id = :workspace GROUP BY state"
-    counted = {
-        row.state: row.jobs for row in connection.execute(text(statement), {"workspace": workspace_id})
-    }
+    counted = {row.state: row.jobs for row in connection.execute(text(statement), {"workspace": workspace_id})}
     return {state: counted.get(state.value, 0) for state in JobState}

@@ -22,9 +22,10 @@ LIVE = "(a.state = 'RUNNING' AND a.lease_expires_at > clock_timestamp())"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who speaks: a worker for all of its attempts, or one attempt for itself."""
+    """Who speaks: one worker for the attempts it holds, one attempt for itself, or, with neither, any worker for the
+    attempts that it names: their epoch and their lease are what counts."""
 
-    worker_id: int
+    worker_id: int | None = None
     attempt: AttemptId | None = None
 
 
@@ -32,7 +33,7 @@ _HOLD = f"""
     SELECT a.job_id, a.epoch
     FROM attempts a
     JOIN unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[])) AS named(job_id, epoch) USING (job_id, epoch)
-    WHERE a.worker_id = :worker AND {LIVE}
+    WHERE (CAST(:worker AS bigint) IS NULL OR a.worker_id = :worker) AND {LIVE}
     ORDER BY a.job_id
     FOR SHARE OF a
 """

@@ -22,9 +22,7 @@ def put(connection: Connection, workspace_id: int, sha256: str, content: bytes) 
 
 def get(connection: Connection, workspace_id: int, sha256: str) -> bytes:
     """A file's content. Raises NotFound."""
-    statement = (
-        "SELECT content FROM source_files WHERE workspace_id = :workspace AND sha256 = decode(:sha256, 'hex')"
-    )
+    statement = "SELECT content FROM source_files WHERE workspace_id = :workspace AND sha256 = decode(:sha256, 'hex')"
     row = connection.execute(text(statement), {"workspace": workspace_id, "sha256": sha256}).one_or_none()
     if row is None:
         raise NotFound(f"There is no file {sha256} in this workspace.")
@@ -49,9 +47,7 @@ def missing(connection: Connection, workspace_id: int, hashes: Iterable[str]) ->
 
 def require(connection: Connection, workspace_id: int, specs: Iterable[JobSpec]) -> None:
     """Raise InvalidSpec unless every file that the specs name has been uploaded."""
-    named = [
-        (index, file) for spec in specs if isinstance(spec, Command) for index, file in enumerate(spec.files)
-    ]
+    named = [(index, file) for spec in specs if isinstance(spec, Command) for index, file in enumerate(spec.files)]
     if not named:
         return
     absent = missing(connection, workspace_id, (file.sha256 for _, file in named))

@@ -106,17 +106,13 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
 
 
 def _missing(public_id: str) -> NotFound:
-    return NotFound(
-        f"There is no job {public_id} in this workspace.", hint="`neutrino ps` lists the newest jobs."
-    )
+    return NotFound(f"There is no job {public_id} in this workspace.", hint="`neutrino ps` lists the newest jobs.")
 
 
 def find(connection: Connection, workspace_id: int, public_id: str) -> int:
     """The row id of a job of this workspace. Raises NotFound, also for another workspace's job."""
     statement = "SELECT id FROM jobs WHERE id = :id AND workspace_id = :workspace"
-    row = connection.execute(
-        text(statement), {"id": decode("j", public_id), "workspace": workspace_id}
-    ).one_or_none()
+    row = connection.execute(text(statement), {"id": decode("j", public_id), "workspace": workspace_id}).one_or_none()
     if row is None:
         raise _missing(public_id)
     found: int = row.id

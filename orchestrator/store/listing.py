@@ -43,9 +43,7 @@ def decode_cursor(cursor: str) -> int:
     try:
         return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError:
-        raise InvalidSpec.of(
-            [FieldError("cursor", "is not a cursor of this API", "Take it from `next`.")]
-        ) from None
+        raise InvalidSpec.of([FieldError("cursor", "is not a cursor of this API", "Take it from `next`.")]) from None
 
 
 _CONDITIONS = {
@@ -89,9 +87,7 @@ def page(
     for index, state in enumerate(chosen.states or (None,)):
         mine = conditions if state is None else [*conditions, f"j.state = :state{index}"]
         values |= {} if state is None else {f"state{index}": state.value}
-        readings.append(
-            f"(SELECT j.id FROM jobs j WHERE {' AND '.join(mine)} ORDER BY j.id DESC LIMIT :limit)"
-        )
+        readings.append(f"(SELECT j.id FROM jobs j WHERE {' AND '.join(mine)} ORDER BY j.id DESC LIMIT :limit)")
     statement = f"""
         WITH chosen AS ({" UNION ALL ".join(readings)} ORDER BY id DESC LIMIT :limit)
         SELECT {SUMMARY_COLUMNS} FROM chosen JOIN {SUMMARY_TABLES} ON j.id = chosen.id ORDER BY j.id DESC

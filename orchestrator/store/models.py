@@ -35,9 +35,7 @@ def page(connection: Connection, workspace_id: int, *, after: str | None, limit:
         WHERE m.workspace_id = :workspace AND v.version = m.versions AND (CAST(:after AS text) IS NULL OR m.name > :after)
         ORDER BY m.name LIMIT :limit
     """
-    rows = list(
-        connection.execute(text(statement), {"workspace": workspace_id, "after": after, "limit": limit + 1})
-    )
+    rows = list(connection.execute(text(statement), {"workspace": workspace_id, "after": after, "limit": limit + 1}))
     items = tuple(
         ModelView(name=row.name, versions=row.versions, latest=_version(row), created_at=row.model_created_at)
         for row in rows[:limit]
@@ -70,9 +68,7 @@ def version(connection: Connection, workspace_id: int, name: str, number: int | 
     row = connection.execute(text(statement), values).one_or_none()
     if row is None and number is not None:
         newest = version(connection, workspace_id, name, None)
-        raise NotFound(
-            f"Model {name} has no version {number}; the newest is {newest.ref}.", suggestions=[newest.ref]
-        )
+        raise NotFound(f"Model {name} has no version {number}; the newest is {newest.ref}.", suggestions=[newest.ref])
     if row is None:
         raise _missing(connection, workspace_id, name)
     return _version(row)
@@ -83,6 +79,4 @@ def _missing(connection: Connection, workspace_id: int, name: str) -> NotFound:
     known = list(connection.execute(text(statement), {"workspace": workspace_id}).scalars())
     guess = nearest(name, known)
     hint = f"Did you mean {guess!r}?" if guess else "`neutrino model list` shows all."
-    return NotFound(
-        f"There is no model {name!r} in this workspace.", hint=hint, suggestions=[guess] if guess else []
-    )
+    return NotFound(f"There is no model {name!r} in this workspace.", hint=hint, suggestions=[guess] if guess else [])

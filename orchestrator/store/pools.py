@@ -131,9 +131,7 @@ def held_jobs(connection: Connection, worker_id: int) -> Sequence[int]:
 
 def pool_of(connection: Connection, worker_id: int) -> int:
     """The row id of a worker's pool. Raises NotFound."""
-    row = connection.execute(
-        text("SELECT pool_id FROM workers WHERE id = :id"), {"id": worker_id}
-    ).one_or_none()
+    row = connection.execute(text("SELECT pool_id FROM workers WHERE id = :id"), {"id": worker_id}).one_or_none()
     if row is None:
         raise NotFound(f"There is no worker {encode('w', worker_id)}.", hint="Register first.")
     found: int = row.pool_id

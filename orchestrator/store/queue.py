@@ -77,14 +77,10 @@ def expire_leases(connection: Connection, actor: str, limit: int = 500) -> list[
 
 def lose_worker(connection: Connection, job_ids: Sequence[int], actor: str) -> list[Moved]:
     """End the attempts of a worker that is known to be gone, without waiting for their leases."""
-    return _lose(
-        connection, job_ids, Reason.WORKER_LOST, "Its worker died and has been started again.", actor
-    )
+    return _lose(connection, job_ids, Reason.WORKER_LOST, "Its worker died and has been started again.", actor)
 
 
-def _lose(
-    connection: Connection, job_ids: Sequence[int], reason: Reason, message: str, actor: str
-) -> list[Moved]:
+def _lose(connection: Connection, job_ids: Sequence[int], reason: Reason, message: str, actor: str) -> list[Moved]:
     if not job_ids:
         return []
     jobs = standing(connection, job_ids).values()

@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 
@@ -42,9 +43,7 @@ class Database:
         """The database that DATABASE_URL names. Raises NeutrinoError when it is not set."""
         url = os.environ.get("DATABASE_URL")
         if not url:
-            raise NeutrinoError(
-                "DATABASE_URL is not set.", hint="Set it to postgresql://user:password@host/database."
-            )
+            raise NeutrinoError("DATABASE_URL is not set.", hint="Set it to postgresql://user:password@host/database.")
         return cls(url, pool_size=pool_size, application=application)
 
     @contextmanager
@@ -61,9 +60,7 @@ class Database:
         """A connection of its own that LISTENs; read it with `.notifies()`. Raises ServerUnavailable likewise."""
         url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
-            with psycopg.connect(
-                url, autocommit=True, connect_timeout=5, application_name="neutrino-listen"
-            ) as raw:
+            with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="neutrino-listen") as raw:
                 for channel in channels:
                     raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
                 yield raw

@@ -26,8 +26,9 @@ ON CONFLICT DO NOTHING
 _POINTS = """
 INSERT INTO metrics (job_id, epoch, name, step, value, at)
 SELECT DISTINCT ON (job_id, name, step, epoch) job_id, epoch, name, step, value, at
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) WITH ORDINALITY
-  AS r(job_id bigint, epoch int, name text, step bigint, value float8, at float8, ord bigint)
+FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb))
+  AS (job_id bigint, epoch int, name text, step bigint, value float8, at float8)) WITH ORDINALITY
+  AS r(job_id, epoch, name, step, value, at, ord)
 ORDER BY job_id, name, step, epoch, ord DESC
 ON CONFLICT (job_id, name, step, epoch) DO UPDATE SET value = excluded.value, at = excluded.at
 """
@@ -38,9 +39,7 @@ WHERE a.job_id = r.job_id AND a.epoch = r.epoch
 """
 
 
-def append(
-    connection: Connection, holder: Holder, batches: Sequence[tuple[AttemptId, Append]]
-) -> list[AttemptId]:
+def append(connection: Connection, holder: Holder, batches: Sequence[tuple[AttemptId, Append]]) -> list[AttemptId]:
     """Store what attempts have written; a batch that came before is not stored twice. Returns the attempts that hold no
     live lease any more, from which nothing was taken."""
     held = hold(connection, holder, [attempt for attempt, _ in batches])
@@ -54,13 +53,10 @@ def append(
         if batch.lines:
             # Postgres stores no NUL, neither in text nor in JSON.
             lines = [
-                (line.at, line.stream, line.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"))
-                for line in batch.lines
+                (line.at, line.stream, line.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")) for line in batch.lines
             ]
             chunks.append(key | {"first_line": batch.first_line, "seq": batch.seq, "lines": lines})
-        points += [
-            key | {"name": p.name, "step": p.step, "value": p.value, "at": p.at} for p in batch.metrics
-        ]
+        points += [key | {"name": p.name, "step": p.step, "value": p.value, "at": p.at} for p in batch.metrics]
         if batch.progress is not None or batch.message is not None:
             last = progress.get(attempt, key | {"progress": None, "note": None})
             news = {"progress": batch.progress, "note": batch.message}
@@ -88,9 +84,7 @@ class LogPosition(NamedTuple):
         if value is None:
             return cls(0, 0)
         epoch, _, line = value.partition(".")
-        if not (
-            epoch.isascii() and epoch.isdigit() and line.isascii() and line.isdigit() and len(value) < 32
-        ):
+        if not (epoch.isascii() and epoch.isdigit() and line.isascii() and line.isdigit() and len(value) < 32):
             raise InvalidSpec.of(
                 [FieldError("after", f"{value[:80]!r} is not the id of a log line", "Ids look like 1.42.")]
             )

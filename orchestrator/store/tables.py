@@ -152,9 +152,7 @@ jobs = Table(
     Column("labels", JSONB, nullable=False),
     Column("document", JSONB, nullable=False),
     Column("spec_hash", LargeBinary, nullable=False),
-    Column(
-        "shape", Text, nullable=False, comment="what placement looks at; jobs of one shape are placed alike"
-    ),
+    Column("shape", Text, nullable=False, comment="what placement looks at; jobs of one shape are placed alike"),
     _text("state", default=JobState.QUEUED.value),
     _text("reason"),
     _text("message"),
@@ -185,9 +183,7 @@ jobs = Table(
         "(pool_id IS NOT NULL) OR state NOT IN ('DISPATCHED', 'RUNNING', 'CANCELLING')",
         name="placed_has_pool",
     ),
-    CheckConstraint(
-        "epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')", name="running_has_epoch"
-    ),
+    CheckConstraint("epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')", name="running_has_epoch"),
     Index("ix_jobs_workspace", "workspace_id", "id"),
     Index("ix_jobs_state", "workspace_id", "state", "id"),
     Index("ix_jobs_name", "workspace_id", "name", "id"),
@@ -252,9 +248,7 @@ events = Table(
     Column("target", Text, nullable=False),
     _text("reason"),
     _text("message"),
-    Column(
-        "actor", Text, nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"
-    ),
+    Column("actor", Text, nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"),
     Index("ix_events_job", "job_id", "id"),
 )
 

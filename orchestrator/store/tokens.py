@@ -116,9 +116,7 @@ def page(
     """
     values = {"workspace": workspace_id, "before": before, "limit": limit + 1}
     rows = list(connection.execute(text(statement), values))
-    return [TokenView(**_fields(row)) for row in rows[:limit]], rows[limit - 1].id if len(
-        rows
-    ) > limit else None
+    return [TokenView(**_fields(row)) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
 
 def revoke(connection: Connection, workspace_id: int, public_id: str) -> None:
@@ -129,9 +127,7 @@ def revoke(connection: Connection, workspace_id: int, public_id: str) -> None:
     """
     values = {"id": decode("t", public_id), "workspace": workspace_id}
     if connection.execute(text(statement), values).one_or_none() is None:
-        raise NotFound(
-            f"There is no token {public_id} in this workspace.", hint="`neutrino token list` shows them."
-        )
+        raise NotFound(f"There is no token {public_id} in this workspace.", hint="`neutrino token list` shows them.")
 
 
 def revoke_named(connection: Connection, workspace_id: int, name: str) -> None:
@@ -145,5 +141,7 @@ def revoke_named(connection: Connection, workspace_id: int, name: str) -> None:
 
 def exists_named(connection: Connection, workspace_id: int, name: str) -> bool:
     """True when a token of this name is in force."""
-    statement = "SELECT EXISTS (SELECT FROM tokens WHERE workspace_id = :workspace AND name = :name AND revoked_at IS NULL)"
+    statement = (
+        "SELECT EXISTS (SELECT FROM tokens WHERE workspace_id = :workspace AND name = :name AND revoked_at IS NULL)"
+    )
     return bool(connection.execute(text(statement), {"workspace": workspace_id, "name": name}).scalar_one())

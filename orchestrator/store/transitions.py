@@ -132,9 +132,7 @@ def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]
     if not changes:
         return []
     rows = connection.execute(text(_MOVE), {"changes": json.dumps([asdict(change) for change in changes])})
-    moved = [
-        Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id) for row in rows
-    ]
+    moved = [Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id) for row in rows]
     announce(connection, moved)
     return moved
 
@@ -146,8 +144,6 @@ def announce(connection: Connection, moved: Sequence[Moved]) -> None:
     notify(connection, JOBS, (move.job_id for move in moved))
     if any(move.target in _WAKES_DISPATCHER for move in moved):
         notify(connection, QUEUE)
-    stopping = {
-        move.worker_id for move in moved if move.target is JobState.CANCELLING and move.worker_id is not None
-    }
+    stopping = {move.worker_id for move in moved if move.target is JobState.CANCELLING and move.worker_id is not None}
     if stopping:
         notify(connection, WORKERS, stopping)

@@ -1,0 +1,54 @@
+"""The application: routes, errors, and what they share."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from orchestrator.api import errors
+from orchestrator.api.auth import Authenticator
+from orchestrator.api.changes import Changes
+from orchestrator.api.middleware import Requests
+from orchestrator.api.routes import files, health, jobs, models, operations, streams, workers
+from orchestrator.api.tick import Tick
+from orchestrator.store.session import Database
+from orchestrator.version import VERSION
+
+THREADS = 16
+"""Requests that wait for the database at once; each of them holds one connection."""
+
+
+def create_app(database: Database) -> FastAPI:
+    """The API on a database."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
+        app.state.changes.start()
+        tick = Tick(database, f"api@{socket.gethostname()}:{os.getpid()}")
+        tick.start()
+        yield
+        tick.stop()
+        await app.state.changes.stop()
+        database.close()
+
+    app = FastAPI(
+        title="Neutrino",
+        version=VERSION,
+        summary="One control plane for AI jobs on every cloud",
+        lifespan=life,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.database = database
+    app.state.authenticator = Authenticator(database)
+    app.state.changes = Changes(database)
+    errors.install(app)
+    app.add_middleware(Requests)
+    for module in (jobs, streams, models, files, operations, workers, health):
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,103 @@
+"""Who calls, and what they may do. Every route but health asks here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from orchestrator.domain.errors import AuthenticationError, PermissionDenied
+from orchestrator.store import tokens
+from orchestrator.store.fence import Holder
+from orchestrator.store.session import Database
+from orchestrator.store.tokens import Principal
+
+# Each role may do what the ones before it may. Workers stand beside: they run jobs and see nothing else.
+_LADDER = ("viewer", "submitter", "operator", "admin")
+CACHE_SECONDS = 2.0
+"""For so long a token that was good is not looked up again: a revoked one dies within it."""
+_CACHE_SIZE = 4096
+
+_bearer = HTTPBearer(auto_error=False, description="A token from `neutrino token create`.")
+
+
+class Authenticator:
+    """Looks tokens up. Those of attempts are never cached, because their leases end."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, tuple[float, Principal]] = {}
+
+    def principal(self, secret: str) -> Principal:
+        """Whom a secret stands for. Raises AuthenticationError."""
+        now = time.monotonic()
+        known = self._known.get(secret)
+        if known is not None and known[0] > now:
+            return known[1]
+        with self._database.transaction() as connection:
+            principal = tokens.authenticate(connection, secret)
+        if principal is None:
+            self._known.pop(secret, None)
+            raise AuthenticationError(
+                "The token is unknown, expired or revoked.", hint="Get one with `neutrino login`."
+            )
+        if principal.attempt is None:
+            if len(self._known) >= _CACHE_SIZE:
+                self._known.clear()
+            self._known[secret] = (now + CACHE_SECONDS, principal)
+        return principal
+
+    def forget(self) -> None:
+        """Look every token up again."""
+        self._known.clear()
+
+
+def _caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Principal:
+    if credentials is None:
+        raise AuthenticationError("This route needs a token.", hint="Send it as `Authorization: Bearer <token>`.")
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator.principal(credentials.credentials)
+
+
+def _at_least(role: str) -> Callable[[Principal], Principal]:
+    allowed = _LADDER[_LADDER.index(role) :]
+
+    def check(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
+        if principal.role not in allowed:
+            raise PermissionDenied(
+                f"This needs the role {role}; the token's role is {principal.role}.",
+                hint="Ask an admin for another token.",
+            )
+        return principal
+
+    return check
+
+
+def _worker(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
+    if principal.role not in {"worker", "attempt"}:
+        raise PermissionDenied(f"Only workers call this; the token's role is {principal.role}.")
+    return principal
+
+
+def _file_reader(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
+    if principal.role == "worker":
+        raise PermissionDenied("A worker reads files with the token of the attempt that needs them.")
+    return principal
+
+
+Viewer = Annotated[Principal, Depends(_at_least("viewer"))]
+Submitter = Annotated[Principal, Depends(_at_least("submitter"))]
+Operator = Annotated[Principal, Depends(_at_least("operator"))]
+Admin = Annotated[Principal, Depends(_at_least("admin"))]
+WorkerOrAttempt = Annotated[Principal, Depends(_worker)]
+FileReader = Annotated[Principal, Depends(_file_reader)]
+
+
+def holder(principal: Principal, worker_id: int | None = None) -> Holder:
+    """In whose name effects are written: an attempt speaks for itself, a worker for the attempts it names."""
+    return Holder(principal.worker_id if principal.attempt else worker_id, principal.attempt)

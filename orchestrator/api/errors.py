@@ -1,0 +1,99 @@
+"""Every error leaves the API as an RFC 9457 problem document with the request's id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from orchestrator.domain.errors import (
+    FieldError,
+    InvalidSpec,
+    NeutrinoError,
+    RateLimited,
+    ServerError,
+    ServerUnavailable,
+)
+from orchestrator.domain.faults import dotted
+
+log = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+# Classes of SQLSTATE that mean "not now": connection, resources, operator intervention (shutdown), transaction rollback.
+_PASSING = ("08", "53", "57", "40")
+
+
+def _answer(request: Request, error: NeutrinoError) -> JSONResponse:
+    error.request_id = request.scope.get("request_id")
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if isinstance(error, ServerUnavailable):
+        headers["Retry-After"] = "1"
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        headers["Retry-After"] = str(round(error.retry_after))
+    return JSONResponse(error.to_problem(), status_code=error.status, media_type=PROBLEM, headers=headers)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, NeutrinoError)
+    return _answer(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = []
+    for detail in error.errors():
+        source, *path = detail["loc"]
+        where = dotted(path) if source == "body" else f"{source}: {dotted(path)}"
+        faults.append(FieldError(where, str(detail["msg"])))
+    return _answer(request, InvalidSpec.of(faults))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    hint = "The routes are listed at /docs." if error.status_code in {404, 405} else None
+    problem = {
+        "type": f"urn:neutrino:error:{code}",
+        "title": code.replace("_", " "),
+        "status": error.status_code,
+        "detail": f"{request.method} {request.url.path}: {error.detail}",
+        "code": code,
+        "hint": hint,
+        "request_id": request.scope.get("request_id"),
+    }
+    return JSONResponse(problem, status_code=error.status_code, media_type=PROBLEM, headers=error.headers)
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if error.connection_invalidated or state.startswith(_PASSING):
+        return _answer(request, ServerUnavailable("The database does not answer.", hint="Try again."))
+    return await _unforeseen(request, error)
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+    return _answer(request, ServerError("The API failed.", hint="Its log tells more about this request id."))
+
+
+Handler = Callable[[Request, Any], Awaitable[JSONResponse]]
+_HANDLERS: dict[type[Exception], Handler] = {
+    NeutrinoError: _ours,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    DBAPIError: _database,
+    Exception: _unforeseen,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document."""
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)

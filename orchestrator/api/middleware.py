@@ -1,0 +1,111 @@
+"""What happens to every request: an id, a bound on the body, a line in the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.domain.errors import NeutrinoError, TooLarge
+from orchestrator.domain.spec import MAX_FILE_BYTES
+
+log = logging.getLogger("neutrino.access")
+
+MAX_BODY_BYTES = MAX_FILE_BYTES
+_QUIET = ("/healthz", "/readyz", "/v1/worker/")
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        f"The request body is larger than {MAX_BODY_BYTES // 1024**2} MiB.",
+        hint="Send large data through a store, and many jobs in several batches.",
+    )
+
+
+class Requests:
+    """ASGI middleware; `X-Request-Id` is taken from the caller when it is harmless, else made."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if given.isascii() and given.replace("-", "").isalnum() and len(given) <= 64 else ""
+        scope["request_id"] = request_id or f"r-{secrets.token_hex(8)}"
+        answer = _Answer(send, scope["request_id"])
+        started = time.perf_counter()
+        try:
+            length = headers.get(b"content-length", b"0")
+            if length.isdigit() and int(length) > MAX_BODY_BYTES:
+                raise _too_large()
+            await self._app(scope, _bounded(receive), answer)
+        except TooLarge as error:
+            if answer.status is not None:
+                raise
+            await answer.problem(error)
+        finally:
+            if not scope["path"].startswith(_QUIET):
+                took = (time.perf_counter() - started) * 1000
+                log.info(
+                    "%s %s %s %.1fms %s",
+                    scope["method"],
+                    scope["path"],
+                    answer.status,
+                    took,
+                    scope["request_id"],
+                )
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Count what arrives: a chunked body has no length beforehand."""
+    arrived = 0
+
+    async def counting() -> Message:
+        nonlocal arrived
+        message = await receive()
+        arrived += len(message.get("body", b""))
+        if arrived > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return counting
+
+
+class _Answer:
+    """Sends on, and adds the request's id and what browsers should know."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._headers = [
+            (b"x-request-id", request_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+        ]
+        self._request_id = request_id
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = dict(message) | {"headers": [*message.get("headers", ()), *self._headers]}
+        await self._send(message)
+
+    async def problem(self, error: NeutrinoError) -> None:
+        """Answer with an error that arose before the application could."""
+        error.request_id = self._request_id
+        body = json.dumps(error.to_problem()).encode()
+        headers: list[Any] = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await self({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self({"type": "http.response.body", "body": body})

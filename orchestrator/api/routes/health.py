@@ -1,0 +1,35 @@
+"""Health, for probes, and the schema of job documents, for editors. Nothing here needs a token or tells a secret."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy import text
+
+from orchestrator.api.dependencies import Db
+from orchestrator.domain.document import json_schema
+from orchestrator.domain.protocol import Health
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """The process serves."""
+    return Health(status="ok", now=datetime.now(UTC))
+
+
+@router.get("/readyz")
+def readyz(db: Db) -> Health:
+    """The database answers too; 503 when it does not."""
+    with db.transaction() as connection:
+        now = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return Health(status="ok", now=now)
+
+
+@router.get("/schemas/job.v1.json")
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema of job documents."""
+    return json_schema()

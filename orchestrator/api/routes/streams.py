@@ -1,0 +1,114 @@
+"""Logs as pages and as a live stream, and the live state of a job. Streams resume where they broke."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from orchestrator.api.auth import Viewer
+from orchestrator.api.changes import changed
+from orchestrator.api.dependencies import Db, Limit, Watch
+from orchestrator.domain.state import JobState
+from orchestrator.domain.views import JobSummary, LogEntry, LogPage
+from orchestrator.store import jobs
+from orchestrator.store.session import Database
+from orchestrator.store.streams import LogPosition, lines, tail
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+_CHUNK = 1000
+
+
+def _found(db: Db, caller: Viewer, job_id: str) -> int:
+    """The job's row id, looked up before a stream begins, so that a wrong id is still a plain 404."""
+    with db.transaction() as connection:
+        return jobs.find(connection, caller.workspace_id, job_id)
+
+
+Found = Annotated[int, Depends(_found)]
+
+
+def _read(
+    db: Database, job_id: int, after: LogPosition, limit: int, since: datetime | None = None
+) -> tuple[JobState, list[LogEntry]]:
+    with db.transaction() as connection:
+        # The state first: lines that a finished job has written are all there when it is seen to have finished.
+        state = jobs.summaries(connection, [job_id])[0].state
+    with db.transaction() as connection:
+        return state, lines(connection, job_id, after, limit, since)
+
+
+def _last(entries: list[LogEntry], before: LogPosition) -> LogPosition:
+    return LogPosition(entries[-1].epoch, entries[-1].line) if entries else before
+
+
+@router.get("/logs")
+def logs(
+    db: Db,
+    job: Found,
+    after: Annotated[str | None, Query(description="The id of the line after which to begin.")] = None,
+    since: Annotated[datetime | None, Query(description="Only what was written at this time or later.")] = None,
+    newest: Annotated[int | None, Query(alias="tail", ge=1, le=10_000, description="The last so many lines.")] = None,
+    limit: Limit = 1000,
+) -> LogPage:
+    """Lines of the job's log over all of its attempts, in order."""
+    position = LogPosition.parse(after)
+    state, entries = _read(db, job, position, limit, since)
+    if newest is not None:
+        with db.transaction() as connection:
+            entries = tail(connection, job, newest)
+    return LogPage(
+        lines=tuple(entries),
+        next=str(_last(entries, position)) if entries else after,
+        complete=state.terminal and len(entries) < limit,
+    )
+
+
+@router.get("/logs/stream", response_class=EventSourceResponse)
+async def follow(
+    db: Db,
+    watch: Watch,
+    job: Found,
+    after: str | None = None,
+    since: datetime | None = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """The log as it is written. Each event's id resumes the stream after it; `end` comes when the job has ended."""
+    position = LogPosition.parse(last_event_id or after)
+    with watch.watch(job) as event:
+        while not watch.stopping:
+            state, entries = await run_sync(_read, db, job, position, _CHUNK, since)
+            for entry in entries:
+                yield ServerSentEvent(event="log", id=entry.id, data=entry)
+            position = _last(entries, position)
+            if len(entries) == _CHUNK:
+                continue
+            if state.terminal:
+                yield ServerSentEvent(event="end", data={"state": state})
+                return
+            await changed(event)
+
+
+def _summary(db: Database, job_id: int) -> JobSummary:
+    with db.transaction() as connection:
+        return jobs.summaries(connection, [job_id])[0]
+
+
+@router.get("/watch", response_class=EventSourceResponse)
+async def watch_job(db: Db, watch: Watch, job: Found) -> AsyncIterator[ServerSentEvent]:
+    """The job's state, at once and whenever it or its progress changes; ends when the job has ended."""
+    last: JobSummary | None = None
+    with watch.watch(job) as event:
+        while not watch.stopping:
+            current = await run_sync(_summary, db, job)
+            if current != last:
+                last = current
+                yield ServerSentEvent(event="job", data=current)
+            if current.state.terminal:
+                return
+            await changed(event)

@@ -1,0 +1,108 @@
+"""What workers call. See `orchestrator.domain.protocol` for what the messages mean."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from orchestrator.api.auth import WorkerOrAttempt, holder
+from orchestrator.api.dependencies import Db
+from orchestrator.domain.errors import PermissionDenied
+from orchestrator.domain.ids import decode, decode_attempt, encode
+from orchestrator.domain.protocol import (
+    AppendBatch,
+    Appended,
+    CheckpointCommitted,
+    Claimed,
+    ClaimRequest,
+    Heartbeat,
+    HeartbeatReply,
+    PublishCheckpoint,
+    RegisterWorker,
+    ReportBatch,
+    Reported,
+    WorkerRegistered,
+)
+from orchestrator.queues import queue_for_pool, queue_for_worker
+from orchestrator.settings import heartbeat_seconds, lease_seconds
+from orchestrator.store import artifacts, attempts, fence, pools, queue, streams
+from orchestrator.store.tokens import Principal
+
+router = APIRouter(prefix="/v1/worker", tags=["workers"])
+
+
+def _only_workers(principal: Principal) -> None:
+    if principal.attempt is not None:
+        raise PermissionDenied("The token of an attempt speaks for that attempt only.")
+
+
+@router.post("/register")
+def register(db: Db, caller: WorkerOrAttempt, worker: RegisterWorker) -> WorkerRegistered:
+    """A worker begins. What a predecessor of the same name held is given back at once: it is known to be gone."""
+    _only_workers(caller)
+    with db.transaction() as connection:
+        registered = pools.register(connection, worker)
+        left_behind = pools.held_jobs(connection, registered.worker_id)
+        queue.lose_worker(connection, left_behind, f"worker:{encode('w', registered.worker_id)}")
+    worker_id = encode("w", registered.worker_id)
+    return WorkerRegistered(
+        worker=worker_id,
+        queues=(queue_for_pool(worker.pool), queue_for_worker(worker_id)),
+        store=registered.store,
+        lease_seconds=lease_seconds(),
+        heartbeat_seconds=heartbeat_seconds(),
+    )
+
+
+@router.post("/claim")
+def claim(db: Db, caller: WorkerOrAttempt, request: ClaimRequest) -> Claimed:
+    """Take up to so many dispatched attempts of the worker's pool."""
+    _only_workers(caller)
+    worker_id = decode("w", request.worker)
+    with db.transaction() as connection:
+        pool_id = pools.pool_of(connection, worker_id)
+        return Claimed(leases=attempts.claim(connection, worker_id, pool_id, request.slots, lease_seconds()))
+
+
+@router.post("/heartbeat")
+def heartbeat(db: Db, caller: WorkerOrAttempt, beat: Heartbeat) -> HeartbeatReply:
+    """Renew all leases of a worker in one call."""
+    _only_workers(caller)
+    worker_id = decode("w", beat.worker)
+    named = [decode_attempt(attempt) for attempt in beat.attempts]
+    with db.transaction() as connection:
+        pools.pool_of(connection, worker_id)
+        return attempts.heartbeat(connection, worker_id, beat, named, lease_seconds())
+
+
+@router.post("/append")
+def append(db: Db, caller: WorkerOrAttempt, batch: AppendBatch) -> Appended:
+    """Store log lines, metrics and progress of attempts that hold their lease."""
+    named = [(decode_attempt(one.attempt), one) for one in batch.appends]
+    with db.transaction() as connection:
+        lost = streams.append(connection, holder(caller), named)
+    return Appended(lost=tuple(str(attempt) for attempt in lost))
+
+
+@router.post("/checkpoint")
+def checkpoint(db: Db, caller: WorkerOrAttempt, published: PublishCheckpoint) -> CheckpointCommitted:
+    """Make an uploaded artifact the newest checkpoint of its job. 409 `lease_lost` when the attempt is no longer it."""
+    attempt = decode_attempt(published.attempt)
+    with db.transaction() as connection:
+        fence.require(fence.hold(connection, holder(caller), [attempt]), attempt)
+        made, superseded = artifacts.commit_checkpoint(connection, attempt, published.step, published.artifact)
+    return CheckpointCommitted(artifact=encode("a", made), superseded=tuple(superseded))
+
+
+@router.post("/report")
+def report(db: Db, caller: WorkerOrAttempt, batch: ReportBatch) -> Reported:
+    """End attempts and, with `slots`, claim new ones in the same transaction."""
+    worker_id = decode("w", batch.worker)
+    reports = [(decode_attempt(one.attempt), one) for one in batch.reports]
+    with db.transaction() as connection:
+        reported = attempts.report(connection, holder(caller, worker_id), reports)
+        if not batch.slots:
+            return reported
+        _only_workers(caller)
+        pool_id = pools.pool_of(connection, worker_id)
+        leases = attempts.claim(connection, worker_id, pool_id, batch.slots, lease_seconds())
+    return Reported(lost=reported.lost, leases=leases)

@@ -1,0 +1,36 @@
+"""`python -m orchestrator.scheduler` runs one replica on DATABASE_URL and REDIS_URL."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from orchestrator import logs
+from orchestrator.domain.errors import NeutrinoError
+from orchestrator.scheduler.bells import Bells
+from orchestrator.scheduler.loop import Scheduler
+from orchestrator.store.session import Database
+
+
+def main() -> None:
+    """Work until SIGTERM or SIGINT."""
+    logs.configure("scheduler")
+    try:
+        bells = Bells()
+        scheduler = Scheduler(Database.from_env(pool_size=2, application="neutrino-scheduler"), bells)
+    except NeutrinoError as error:
+        sys.exit(str(error))
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        scheduler.stop.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    bells.start()
+    scheduler.run()
+    bells.stop()
+
+
+if __name__ == "__main__":
+    main()

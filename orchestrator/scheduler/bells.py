@@ -1,0 +1,82 @@
+"""Rings doorbells from a thread of its own, so that a Redis that hangs holds nothing else up.
+
+A bell that cannot be rung is dropped: the reconciler notices the job that nobody came for, and rings again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from kombu.exceptions import OperationalError
+
+from orchestrator.broker import Doorbell, celery_app
+
+log = logging.getLogger(__name__)
+
+
+class Bells:
+    """Bells to ring. Several for one pool that wait are rung together."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self._app = celery_app(url)
+        self._pools: Counter[str] = Counter()
+        self._jobs: dict[str, list[str]] = {}
+        self._workers: set[str] = set()
+        self._wanted = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="bells", daemon=True)
+        self.broken: str | None = None
+        """What is wrong with the broker, in words; None while bells ring."""
+
+    def start(self) -> None:
+        """Begin ringing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ring what still waits, then end."""
+        with self._wanted:
+            self._stopping = True
+            self._wanted.notify()
+        self._thread.join(timeout=5)
+
+    def pool(self, name: str, job_ids: Sequence[str], times: int) -> None:
+        """Wake up to `times` workers of a pool."""
+        with self._wanted:
+            self._pools[name] = max(self._pools[name], times)
+            self._jobs[name] = list(job_ids)
+            self._wanted.notify()
+
+    def workers(self, ids: Sequence[str]) -> None:
+        """Make these workers send a heartbeat now."""
+        with self._wanted:
+            self._workers.update(ids)
+            self._wanted.notify()
+
+    def _take(self) -> tuple[Counter[str], dict[str, list[str]], set[str]]:
+        with self._wanted:
+            self._wanted.wait_for(lambda: self._pools or self._workers or self._stopping)
+            taken = self._pools, self._jobs, self._workers
+            self._pools, self._jobs, self._workers = Counter(), {}, set()
+            return taken
+
+    def _run(self) -> None:
+        doorbell: Doorbell | None = None
+        while True:
+            pools, jobs, workers = self._take()
+            if not pools and not workers:
+                return  # stopping
+            try:
+                doorbell = doorbell or Doorbell(self._app)
+                for worker in workers:
+                    doorbell.ring_worker(worker)
+                for name, times in pools.items():
+                    doorbell.ring_pool(name, jobs[name], times)
+                self.broken = None
+            except (OperationalError, OSError, *self._app.connection_for_write().connection_errors) as error:
+                # A half-open connection would fail for ever: the next bell gets a new one.
+                doorbell = None
+                self.broken = f"the broker does not answer ({type(error).__name__})"
+                log.warning("%s; bells are rung again later", self.broken)

@@ -1,0 +1,55 @@
+"""Moves jobs from the backlog into the windows of pools: load, place, move, and after the commit, ring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from orchestrator.domain.ids import encode
+from orchestrator.domain.placement import PoolState, place
+from orchestrator.store import pools, queue
+from orchestrator.store.session import Database
+
+_BATCH = 500
+ACTOR = "dispatcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A pool to ring for: the jobs put into its window, and how many workers should look."""
+
+    pool: str
+    job_ids: tuple[str, ...]
+    times: int
+
+
+def dispatch(database: Database) -> list[Ring]:
+    """Fill the windows once. Returns the bells to ring, now that it is committed. Empty when another replica is at it: it
+    will hear of whatever this one was woken for, too."""
+    with database.transaction() as connection:
+        if not queue.take_turn(connection):
+            return []
+        before = pools.states(connection)
+        after = {pool.id: pool for pool in before}
+        placed: dict[int, list[int]] = {}
+        for shape in queue.shapes(connection):
+            for candidate in place(shape, list(after.values())).pools:
+                pool = after[candidate.id]
+                if not pool.room:
+                    continue
+                moved = queue.dispatch(connection, shape, pool, min(pool.room, _BATCH), ACTOR)
+                placed.setdefault(pool.id, []).extend(move.job_id for move in moved)
+                after[pool.id] = replace(pool, dispatched=pool.dispatched + len(moved))
+    return [_ring(pool, placed[pool.id]) for pool in before if placed.get(pool.id)]
+
+
+def _ring(pool: PoolState, job_ids: list[int]) -> Ring:
+    """A bell for each worker that has something to do: those that are busy claim by themselves when they are done."""
+    idle = max(pool.slots - pool.running, 0)
+    return Ring(pool.name, tuple(encode("j", job_id) for job_id in job_ids), min(len(job_ids), pool.workers, idle))
+
+
+def idle_pools(connection: Connection) -> list[PoolState]:
+    """Pools with a slot on which nothing runs."""
+    return [pool for pool in pools.states(connection) if pool.slots > pool.running]

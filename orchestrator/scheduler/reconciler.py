@@ -1,0 +1,60 @@
+"""Mends what went wrong: leases that ran out, bells that were lost, pools that emptied. Stateless; many may run at once."""
+
+from __future__ import annotations
+
+import logging
+
+from orchestrator.domain.ids import encode
+from orchestrator.scheduler.dispatcher import Ring, idle_pools
+from orchestrator.store import components, idempotency, pools, queue
+from orchestrator.store.session import Database
+
+log = logging.getLogger(__name__)
+
+RING_AGAIN_SECONDS = 2.0
+"""A dispatched job that nobody has claimed for so long although slots are free is rung for again."""
+WITHDRAW_SECONDS = 30.0
+"""A dispatched job goes back to the queue when its pool has had no worker for so long."""
+ACTOR = "reconciler"
+
+
+def expire(database: Database) -> int:
+    """End attempts whose lease has run out. Only the database's clock says so: that a worker does not answer calls means
+    nothing. Returns how many."""
+    with database.transaction() as connection:
+        moved = queue.expire_leases(connection, ACTOR)
+    for move in moved:
+        log.warning("the lease of %s ran out; job is %s", move.attempt, move.target)
+    return len(moved)
+
+
+def withdraw(database: Database) -> int:
+    """Take dispatched jobs back from pools without workers; returns how many."""
+    with database.transaction() as connection:
+        empty = [pool for pool in pools.states(connection) if pool.dispatched and not pool.workers]
+        return len(queue.withdraw(connection, empty, WITHDRAW_SECONDS, ACTOR))
+
+
+def unheard(database: Database) -> list[Ring]:
+    """The bells to ring again."""
+    with database.transaction() as connection:
+        waiting = [pool for pool in idle_pools(connection) if pool.dispatched]
+        lost = queue.unclaimed(connection, waiting, RING_AGAIN_SECONDS)
+    workers = {pool.name: pool.workers for pool in waiting}
+    return [
+        Ring(
+            one.pool,
+            tuple(encode("j", job_id) for job_id in one.job_ids[:100]),
+            min(len(one.job_ids), workers[one.pool]),
+        )
+        for one in lost
+    ]
+
+
+def sweep(database: Database) -> None:
+    """Drop what nobody needs any more."""
+    with database.transaction() as connection:
+        forgotten = idempotency.forget_old(connection)
+        components.forget_gone(connection)
+    if forgotten:
+        log.info("forgot %s old idempotency keys", forgotten)
