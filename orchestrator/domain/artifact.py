@@ -75,9 +75,7 @@ class Manifest(Model):
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that is stored as `manifest.json`: equal manifests have equal bytes."""
-        return json.dumps(
-            self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        ).encode()
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @property
     def digest(self) -> str:

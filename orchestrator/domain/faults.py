@@ -50,24 +50,18 @@ def _unknown_key(error: ErrorDetails, root: type[BaseModel]) -> tuple[str, str |
     *parents, key = error["loc"]
     keys = _keys_at(root, parents)
     guess = nearest(str(key), keys)
-    hint = (
-        f"Did you mean {guess!r}?" if guess else f"Known here: {', '.join(sorted(keys))}." if keys else None
-    )
+    hint = f"Did you mean {guess!r}?" if guess else f"Known here: {', '.join(sorted(keys))}." if keys else None
     return "unknown field", hint
 
 
 def _pattern(error: ErrorDetails, _root: type[BaseModel]) -> tuple[str, str | None]:
     pattern = error["ctx"]["pattern"]
-    return f"{str(error['input'])[:80]!r} is not allowed here", _PATTERN_HINTS.get(
-        pattern, f"It must match {pattern}"
-    )
+    return f"{str(error['input'])[:80]!r} is not allowed here", _PATTERN_HINTS.get(pattern, f"It must match {pattern}")
 
 
 def _choice(error: ErrorDetails, _root: type[BaseModel]) -> tuple[str, str | None]:
     expected = str(error["ctx"]["expected"])
-    guess = nearest(
-        str(error["input"]), [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")]
-    )
+    guess = nearest(str(error["input"]), [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")])
     return (
         f"{str(error['input'])[:80]!r} is not one of {expected}",
         f"Did you mean {guess!r}?" if guess else None,
@@ -87,9 +81,7 @@ _EXPLAIN: dict[str, Callable[[ErrorDetails, type[BaseModel]], tuple[str, str | N
 }
 
 
-def field_errors(
-    error: ValidationError, root: type[BaseModel], rename: Callable[[str], str] = str
-) -> list[FieldError]:
+def field_errors(error: ValidationError, root: type[BaseModel], rename: Callable[[str], str] = str) -> list[FieldError]:
     """Every fault in `error`; `rename` maps a dotted path of `root` to the path in the document."""
     found: list[FieldError] = []
     for detail in error.errors(include_url=False):
@@ -98,9 +90,7 @@ def field_errors(
             found.extend(faults)
             continue
         explain = _EXPLAIN.get(detail["type"])
-        message, hint = (
-            explain(detail, root) if explain else (detail["msg"][:1].lower() + detail["msg"][1:], None)
-        )
+        message, hint = explain(detail, root) if explain else (detail["msg"][:1].lower() + detail["msg"][1:], None)
         location = [part for part in detail["loc"] if part != "[key]"]
         found.append(FieldError(rename(dotted(location)), message, hint))
     return found

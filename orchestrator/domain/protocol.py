@@ -19,15 +19,11 @@ from orchestrator.domain.state import Reason
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
-SURRENDER_AFTER_SECONDS = (
-    25.0  # without an answer for so long, a worker kills its children: before the lease can end
-)
+SURRENDER_AFTER_SECONDS = 25.0  # without an answer for so long, a worker kills its children: before the lease can end
 MAX_BATCH = 1000
 MAX_LINE = 16 * 1024
 
-_Attempt = Annotated[
-    str, StringConstraints(max_length=32), AfterValidator(lambda text: str(decode_attempt(text)))
-]
+_Attempt = Annotated[str, StringConstraints(max_length=32), AfterValidator(lambda text: str(decode_attempt(text)))]
 _Sentence = Annotated[str, StringConstraints(max_length=4096)]
 
 

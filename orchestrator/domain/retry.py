@@ -110,9 +110,7 @@ def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry
         case Failure.UNCHANGED_IS_POINTLESS:
             return fail(reason, message)
         case Failure.USER if RetryOn.ERROR in retry.on and spent.user_failures <= retry.max:
-            return again(
-                _backoff(_USER_BACKOFF_S, spent.user_failures), f"retry {spent.user_failures} of {retry.max}"
-            )
+            return again(_backoff(_USER_BACKOFF_S, spent.user_failures), f"retry {spent.user_failures} of {retry.max}")
         case Failure.PREEMPTION if RetryOn.PREEMPTED in retry.on and spent.preemptions <= PREEMPTION_BUDGET:
             return again(0.0, f"preemption {spent.preemptions} of {PREEMPTION_BUDGET}")
         case Failure.INFRA if RetryOn.INFRA in retry.on and spent.infra_failures <= INFRA_BUDGET:

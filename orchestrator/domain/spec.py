@@ -22,9 +22,7 @@ from orchestrator.domain.workloads import check_workload
 
 MAX_FILES = 1000
 MAX_FILE_BYTES = 16 * 1024**2
-_RESERVED_ENV = re.compile(
-    r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|LOCAL_RANK|WORLD_SIZE)$"
-)
+_RESERVED_ENV = re.compile(r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|LOCAL_RANK|WORLD_SIZE)$")
 _DAY = 86400.0
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
