@@ -1,0 +1,114 @@
+"""Where the API is and who asks: from arguments, the environment, or the profile that `neutrino login`
+wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.domain.errors import AuthenticationError, NeutrinoError, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An API and the token for it. The token never shows in a repr."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    name: str | None = None
+
+
+def config_path() -> Path:
+    """The profile file: $NEUTRINO_CONFIG, or neutrino/config.json below $XDG_CONFIG_HOME or ~/.config."""
+    if explicit := os.environ.get("NEUTRINO_CONFIG"):
+        return Path(explicit)
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "neutrino" / "config.json"
+
+
+def resolve(url: str | None = None, token: str | None = None) -> Profile:
+    """The profile to use: arguments before NEUTRINO_API_URL and NEUTRINO_TOKEN before the file.
+
+    The token in the file is given only to the URL that it is stored with. Raises AuthenticationError when
+    no API is known, NeutrinoError when the file or a value is unusable.
+    """
+    chosen = _normal(url or os.environ.get("NEUTRINO_API_URL"))
+    secret = token or os.environ.get("NEUTRINO_TOKEN")
+    stored = None if chosen and secret else current()
+    if chosen is None and stored is None:
+        raise AuthenticationError(
+            "No Neutrino API is known.",
+            hint="Start one here with `neutrino up`, or name one with `neutrino login URL`.",
+        )
+    if stored is None or (chosen is not None and chosen != stored.url):
+        return Profile(chosen or "", _clean(secret))
+    return Profile(stored.url, _clean(secret or stored.token), stored.name)
+
+
+def current() -> Profile | None:
+    """The current profile of the file; None without one."""
+    content = _read()
+    name = content.get("current")
+    if name is None:
+        return None
+    entry = content["profiles"].get(name)
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("url"), str):
+        raise NotFound(
+            f"The profile {name!r} in {config_path()} has no url.", hint="Mend it with `neutrino login URL`."
+        )
+    return Profile(_normal(entry["url"]) or "", entry.get("token"), name)
+
+
+def save(profile: Profile, *, name: str) -> Path:
+    """Store a profile and make it the current one; the file can be read by its owner only. Returns its
+    path."""
+    content = _read()
+    content["profiles"][name] = {"url": profile.url, "token": profile.token}
+    content["current"] = name
+    path = config_path()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:  # created with mode 0600
+        json.dump(content, file, indent=2)
+    Path(file.name).replace(path)
+    return path
+
+
+def _read() -> dict[str, Any]:
+    path = config_path()
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {"profiles": {}}
+    except (OSError, ValueError) as error:
+        raise NeutrinoError(
+            f"{path} cannot be read: {error}.", hint="Mend or delete it, then `neutrino login URL`."
+        ) from None
+    if not isinstance(content, dict) or not isinstance(content.setdefault("profiles", {}), dict):
+        raise NeutrinoError(f"{path} holds no profiles.", hint="Delete it, then `neutrino login URL`.")
+    return content
+
+
+def _normal(url: str | None) -> str | None:
+    if not url:
+        return None
+    url = url.strip().rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise NeutrinoError(f"{url!r} is not the URL of an API.", hint="Write it like https://neutrino.example.com")
+    return url
+
+
+def _clean(token: str | None) -> str | None:
+    """The token without the newline that a file or a paste adds. Its text is in no error: it is a secret."""
+    if token is None:
+        return None
+    token = token.strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise AuthenticationError(
+            "The token contains characters that no token has.", hint="Copy it again, in one piece."
+        )
+    return token
