@@ -1,4 +1,4 @@
-"""The schema's history. Every migration works with the previous release's code: expand first, contract a release later."""
+"""The schema's history. Every migration works with the previous release's code: expand first, contract later."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m orchestrator.bootstrap` makes what an empty database needs: a workspace, a pool, the first tokens.
 
-Prints JSON on stdout: `{"admin_token": …, "worker_token": …}` with the tokens that were made now and null for those that
-exist already. Safe to run again; `--rotate` revokes both and makes new ones.
+Prints JSON on stdout: `{"admin_token": …, "worker_token": …}` with the tokens that were made now, null for those
+that exist already. Safe to run again; `--rotate` revokes both and makes new ones.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import os
 import sys
 from contextlib import suppress
 
-from sqlalchemy import Connection
-
 from orchestrator.domain.errors import Conflict, NeutrinoError
 from orchestrator.domain.views import CreatePool, CreateToken
 from orchestrator.store import pools, tokens
-from orchestrator.store.session import Database
+from orchestrator.store.session import Connection, Database
 
 WORKSPACE = "default"
 POOL = "local"

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.queues import queue_for_pool, queue_for_worker

@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import (
@@ -25,8 +24,6 @@ from orchestrator.domain.faults import dotted
 log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
-# Classes of SQLSTATE that mean "not now": connection, resources, operator intervention (shutdown), transaction rollback.
-_PASSING = ("08", "53", "57", "40")
 
 
 def _answer(request: Request, error: NeutrinoError) -> JSONResponse:
@@ -70,14 +67,6 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(problem, status_code=error.status_code, media_type=PROBLEM, headers=error.headers)
 
 
-async def _database(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DBAPIError)
-    state = getattr(error.orig, "sqlstate", None) or ""
-    if error.connection_invalidated or state.startswith(_PASSING):
-        return _answer(request, ServerUnavailable("The database does not answer.", hint="Try again."))
-    return await _unforeseen(request, error)
-
-
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
     return _answer(request, ServerError("The API failed.", hint="Its log tells more about this request id."))
@@ -88,7 +77,6 @@ _HANDLERS: dict[type[Exception], Handler] = {
     NeutrinoError: _ours,
     RequestValidationError: _invalid,
     HTTPException: _http,
-    DBAPIError: _database,
     Exception: _unforeseen,
 }
 

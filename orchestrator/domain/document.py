@@ -52,7 +52,7 @@ def _walk(value: object, path: str, depth: int) -> Iterator[tuple[str, object, i
 
 
 def _plain_faults(document: Mapping[Any, Any]) -> list[FieldError]:
-    """What no document may hold, because the database or JSON could not give it back: found before anything else looks."""
+    """What no document may hold, because the database or JSON could not give it back."""
     for count, (path, value, depth) in enumerate(_walk(document, "", 0)):
         if depth > MAX_DEPTH:
             return [FieldError(path[:200], f"is nested more than {MAX_DEPTH} levels deep")]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PATTERN_HINTS = {
-    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "Use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "Use 1 to 63 of a-z, 0-9 and '-', with a letter or digit at both ends.",
     r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$": "Write it as package.module:function.",
 }
 

@@ -17,10 +17,10 @@ else:
 
 
 class _RefusesInOurWords(_Metaclass):
-    """Building a model in Python raises InvalidSpec instead of pydantic's error. Validation of nested documents does not
-    pass here, so that the outermost model reports every fault at once."""
+    """Building a model in Python raises InvalidSpec instead of pydantic's error. Validation of nested documents does
+    not pass here, so that the outermost model reports every fault at once."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - the first argument of a metaclass is a class
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:

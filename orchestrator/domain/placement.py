@@ -101,7 +101,7 @@ def _misfit(shape: Shape, pool: PoolState) -> str | None:
     if pool.gpu is None:
         return f"has no GPU, not {wanted}"
     had = parse_gpu(pool.gpu)
-    return None if had.type == wanted.type and had.count >= wanted.count else f"has {had}, not {wanted}"
+    return None if had.type == wanted.type and had.per_node >= wanted.per_node else f"has {had}, not {wanted}"
 
 
 def _verdict(shape: Shape, pool: PoolState) -> str:

@@ -92,8 +92,9 @@ class Heartbeat(Model):
 
 
 class HeartbeatReply(Model):
-    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report. `orphans`: the
-    database says this worker holds them, but it did not name them. `waiting`: how many attempts its pool could claim."""
+    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report. `orphans`:
+    the database says this worker holds them, but it did not name them. `waiting`: how many attempts of its pool wait to
+    be claimed."""
 
     lost: tuple[str, ...] = ()
     cancel: tuple[str, ...] = ()
@@ -103,7 +104,7 @@ class HeartbeatReply(Model):
 
 
 class LogLine(Model):
-    """One line as it was written: `at` in seconds since the epoch, without the line's end, cut at MAX_LINE characters."""
+    """One line as it was written, without its end, cut at MAX_LINE characters; `at` in seconds since the epoch."""
 
     at: float
     stream: Literal["stdout", "stderr", "system"]
@@ -120,8 +121,8 @@ class MetricPoint(Model):
 
 
 class Append(Model):
-    """What one attempt has produced since the last call. `seq` numbers the attempt's batches from 1: the same batch sent
-    twice is stored once. `lines` come in order and are numbered on from `first_line`."""
+    """What one attempt has produced since the last call. `seq` numbers the attempt's batches from 1: the same batch
+    sent twice is stored once. `lines` come in order and are numbered on from `first_line`."""
 
     attempt: _Attempt
     seq: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""Amounts as people write them: `90s`, `1h30m`, `8Gi`, `T4:2`. Each parses to a number and prints in one canonical way."""
+"""Amounts as people write them: `90s`, `1h30m`, `8Gi`, `T4:2`. Each prints in one canonical way."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class Gpu(NamedTuple):
     """A type of GPU and how many of it per node."""
 
     type: str
-    count: int
+    per_node: int
 
     def __str__(self) -> str:
-        return f"{self.type}:{self.count}"
+        return f"{self.type}:{self.per_node}"
 
 
 def parse_gpu(value: object) -> Gpu:

@@ -1,8 +1,8 @@
 """What happens after an attempt has ended without success: a pure function of the reason and the budgets.
 
-Three budgets are kept apart. The user's (`retry.max`) pays for the user's own errors and timeouts. Infrastructure has its
-own, so that a bad node does not spend the user's. The deaths of workers are counted besides: a job that takes its worker
-down three times is quarantined before it takes down more.
+Three budgets are kept apart. The user's (`retry.max`) pays for the user's own errors and timeouts. Infrastructure has
+its own, so that a bad node does not spend the user's. The deaths of workers are counted besides: a job that takes its
+worker down three times is quarantined before it takes down more.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry
 
     if spent.worker_deaths >= DEATHS_TO_QUARANTINE:
         deaths = spent.worker_deaths
-        text = f"Quarantined: {deaths} workers died while running this job. {message} Look at its log, then `neutrino retry`."
+        text = f"Quarantined: {deaths} workers died while running this job. {message} Read its log before `neutrino retry`."
         return fail(Reason.QUARANTINED, text)
     match failure:
         case Failure.FREE:

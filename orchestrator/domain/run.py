@@ -53,4 +53,4 @@ class Run(Protocol):
         """Tell how far the work is, from 0 to 1."""
 
     def checkpoint(self, path: str | Path, step: int) -> None:
-        """Publish the files below `path` as a checkpoint. Returns once it is committed: a crash after that resumes here."""
+        """Publish the files below `path` as a checkpoint. Returns once it is committed: a later crash resumes here."""

@@ -1,7 +1,7 @@
 """What a user asks for. SDK objects, the decorator and YAML all build these models; nothing else describes a job.
 
-In Python the fields are flat (`Train(name="digits", workload=…)`); as a document they are nested the way Kubernetes users
-expect (`metadata.name`, `spec.workload`): see `orchestrator.domain.document`.
+In Python the fields are flat (`Train(name="digits", workload=…)`); as a document they are nested the way Kubernetes
+users expect (`metadata.name`, `spec.workload`): see `orchestrator.domain.document`.
 """
 
 from __future__ import annotations

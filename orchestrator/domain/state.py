@@ -1,7 +1,7 @@
 """The states of jobs and attempts, the moves between them, and the reasons: data, in one place.
 
-The picture is in docs/job-lifecycle.md. The migrations copy TRANSITIONS into the table `job_transitions`, where a trigger
-refuses every other move; a test keeps the two equal. Only `orchestrator.store.transitions` performs moves.
+The picture is in docs/job-lifecycle.md. The migrations copy TRANSITIONS into the table `job_transitions`, where a
+trigger refuses every other move; a test keeps the two equal. Only `orchestrator.store.transitions` performs moves.
 """
 
 from __future__ import annotations

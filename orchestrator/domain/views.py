@@ -112,7 +112,7 @@ class LogEntry(LogLine):
 
 
 class LogPage(Model):
-    """Lines in order. `next` continues after the last one; `complete` tells that the job has ended and no line will follow."""
+    """Lines in order. `next` continues after the last one; `complete`: the job has ended and no line will follow."""
 
     lines: tuple[LogEntry, ...]
     next: str | None

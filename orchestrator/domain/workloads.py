@@ -1,8 +1,8 @@
 """The workloads that come with Neutrino, as data: their parameters, the datasets they take, their purpose.
 
-The control plane checks a job against this table before anything is stored, so nothing here imports the code that
-does the work. Adding a workload means a `Params` class and a line in `WORKLOADS`; its code is found by its name in
-the entry points `neutrino.workloads`.
+The control plane checks a job against this table before anything is stored, so nothing here imports the code
+that does the work. Adding a workload means a `Params` class and a line in `WORKLOADS`; its code is found by
+its name in the entry points `neutrino.workloads`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MAX_SEED = 2**32 - 1
 class Params(Model):
     """The parameters of one workload.
 
-    Unlike the fields of a spec they keep their Python spelling in a document too: they are handed to code as they
-    are. A number may be written as text, because YAML reads `1e-3` as text; a truth value is no number.
+    Unlike the fields of a spec they keep their Python spelling in a document too: they are handed to code as
+    they are. A number may be written as text, because YAML reads `1e-3` as text; a truth value is no number.
     """
 
     model_config = ConfigDict(alias_generator=None)
@@ -46,13 +46,9 @@ class Params(Model):
 class ImageClassifierParams(Params):
     """How `image-classifier` trains. The defaults reach 0.985 test accuracy on the digits in seconds."""
 
-    epochs: int = Field(
-        default=24, ge=1, le=10_000, description="largest number of passes over the training images"
-    )
+    epochs: int = Field(default=24, ge=1, le=10_000, description="largest number of passes over the training images")
     lr: float = Field(default=3e-3, gt=0, le=1, description="peak of the learning rate")
-    batch_size: int = Field(
-        default=64, ge=1, le=4096, description="number of images per update of the weights"
-    )
+    batch_size: int = Field(default=64, ge=1, le=4096, description="number of images per update of the weights")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="decoupled weight decay of AdamW")
     patience: int = Field(
         default=10,
@@ -60,9 +56,7 @@ class ImageClassifierParams(Params):
         le=10_000,
         description="number of epochs without a better validation after which training stops",
     )
-    shift: int = Field(
-        default=1, ge=0, le=2, description="largest number of pixels by which a training image is moved"
-    )
+    shift: int = Field(default=1, ge=0, le=2, description="largest number of pixels by which a training image is moved")
     seed: int = Field(
         default=0,
         ge=0,
@@ -136,18 +130,14 @@ def _dataset_faults(info: WorkloadInfo, dataset: str | None) -> list[FieldError]
         hint = f"Name one of: {', '.join(info.datasets)}."
         return [FieldError("spec.dataset", f"{info.name} needs a dataset.", hint)]
     hint = _suggest(dataset, info.datasets, "Datasets")
-    return [
-        FieldError("spec.dataset", f"{info.name} does not take the dataset {reprlib.repr(dataset)}.", hint)
-    ]
+    return [FieldError("spec.dataset", f"{info.name} does not take the dataset {reprlib.repr(dataset)}.", hint)]
 
 
 def _param_faults(info: WorkloadInfo, params: Mapping[str, Any]) -> list[FieldError]:
     try:
         info.params.model_validate(dict(params))
     except ValidationError as error:
-        return [
-            _fault(info.params, details) for details in error.errors(include_url=False, include_context=False)
-        ]
+        return [_fault(info.params, details) for details in error.errors(include_url=False, include_context=False)]
     return []
 
 

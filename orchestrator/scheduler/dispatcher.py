@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection
-
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import PoolState, place
 from orchestrator.store import pools, queue
-from orchestrator.store.session import Database
+from orchestrator.store.session import Connection, Database
 
 _BATCH = 500
 ACTOR = "dispatcher"
@@ -25,8 +23,8 @@ class Ring:
 
 
 def dispatch(database: Database) -> list[Ring]:
-    """Fill the windows once. Returns the bells to ring, now that it is committed. Empty when another replica is at it: it
-    will hear of whatever this one was woken for, too."""
+    """Fill the windows once. Returns the bells to ring, now that it is committed. Empty when another replica is at it:
+    that one will hear of whatever this one was woken for, too."""
     with database.transaction() as connection:
         if not queue.take_turn(connection):
             return []

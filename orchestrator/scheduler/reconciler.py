@@ -1,4 +1,4 @@
-"""Mends what went wrong: leases that ran out, bells that were lost, pools that emptied. Stateless; many may run at once."""
+"""Mends what went wrong: leases that ran out, bells that were lost, pools that emptied. Stateless; many may run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ACTOR = "reconciler"
 
 
 def expire(database: Database) -> int:
-    """End attempts whose lease has run out. Only the database's clock says so: that a worker does not answer calls means
-    nothing. Returns how many."""
+    """End attempts whose lease has run out. Only the database's clock says so: that a worker does not answer calls
+    means nothing. Returns how many."""
     with database.transaction() as connection:
         moved = queue.expire_leases(connection, ACTOR)
     for move in moved:

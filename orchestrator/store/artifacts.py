@@ -50,7 +50,8 @@ def _insert(
 
 _SUPERSEDED = """
 WITH old AS (
-  SELECT id FROM artifacts WHERE job_id = :job AND kind = 'checkpoint' ORDER BY epoch DESC, step DESC, id DESC OFFSET :keep
+  SELECT id FROM artifacts WHERE job_id = :job AND kind = 'checkpoint'
+  ORDER BY epoch DESC, step DESC, id DESC OFFSET :keep
 ), copies AS (
   DELETE FROM replicas r USING old WHERE r.artifact_id = old.id RETURNING r.artifact_id, r.prefix, r.store
 ), gone AS (
@@ -63,8 +64,8 @@ SELECT prefix, store FROM copies ORDER BY prefix
 def commit_checkpoint(
     connection: Connection, attempt: AttemptId, step: int, upload: ArtifactUpload
 ) -> tuple[int, list[str]]:
-    """Make an upload the job's newest checkpoint; the caller holds the attempt. Returns its row id and the prefixes in the
-    same store that nothing refers to any more."""
+    """Make an upload the job's newest checkpoint; the caller holds the attempt. Returns its row id and the prefixes in
+    the same store that nothing refers to any more."""
     made = _insert(connection, "checkpoint", attempt, upload, step)
     rows = connection.execute(text(_SUPERSEDED), {"job": attempt.job_id, "keep": KEEP_CHECKPOINTS})
     return made, [row.prefix for row in rows if row.store == upload.store]
@@ -105,7 +106,7 @@ FROM model
 
 
 def register_output(connection: Connection, job: Any, attempt: AttemptId, upload: ArtifactUpload) -> None:
-    """Register what a job left behind: as the next version of a model where its spec names one, else as a plain output."""
+    """Register what a job left behind: the next version of a model where its spec names one, else a plain output."""
     spec = job.document["spec"]
     name = spec.get("outputs", {}).get("model")
     kind = "model" if name else "output"

@@ -35,7 +35,7 @@ _CLAIMED = "SELECT id, workspace_id, document FROM jobs WHERE id = ANY(CAST(:ids
 
 
 def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, lease_seconds: float) -> tuple[Lease, ...]:
-    """Start up to `slots` dispatched jobs of the pool on this worker; each gets the next epoch and a token of its own."""
+    """Start up to `slots` dispatched jobs of the pool on this worker; each gets the next epoch and a token."""
     waiting = connection.execute(text(_CLAIMABLE), {"pool": pool_id, "slots": slots}).all()
     if not waiting:
         return ()
@@ -93,7 +93,8 @@ _SEEN = """
 """
 _WAITING = """
     SELECT count(*) FROM (
-      SELECT FROM jobs WHERE state = 'DISPATCHED' AND pool_id = (SELECT pool_id FROM workers WHERE id = :worker) LIMIT 100
+      SELECT FROM jobs
+      WHERE state = 'DISPATCHED' AND pool_id = (SELECT pool_id FROM workers WHERE id = :worker) LIMIT 100
     ) AS some
 """
 
@@ -130,7 +131,7 @@ def standing(connection: Connection, job_ids: Sequence[int]) -> dict[int, Any]:
 
 
 def ending(job: Any, reason: Reason, message: str, actor: str, *, exit_code: int | None = None) -> Change:
-    """The move that follows from an attempt that ended with `reason`: success, cancellation, another try, or failure."""
+    """The move that follows when an attempt ends with `reason`: success, cancellation, another try, or failure."""
     common = {"job_id": job.id, "epoch": job.epoch, "actor": actor, "exit_code": exit_code}
     if job.state == JobState.CANCELLING:
         return Change(

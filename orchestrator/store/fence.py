@@ -1,7 +1,8 @@
 """The fence: what an attempt may still do. Every effect of an attempt is written under this condition and no other.
 
-The condition is checked by the database's own clock at the moment of writing, in the statement that writes. A worker that
-slept through its lease, or whose job has moved on to a later epoch, finds zero rows: it is a zombie, and has no effect.
+The condition is checked by the database's own clock at the moment of writing, in the transaction that writes. A worker
+that slept through its lease, or whose job has moved on to a later epoch, finds zero rows: it is a zombie, and has no
+effect.
 
 Source of the idea: M. Kleppmann, "How to do distributed locking" (2016), fencing tokens.
 """
@@ -17,7 +18,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.ids import AttemptId
 
 LIVE = "(a.state = 'RUNNING' AND a.lease_expires_at > clock_timestamp())"
-"""True of an attempt `a` that holds a live lease. An ended attempt is not RUNNING, and only a job's newest attempt can be."""
+"""True of an attempt `a` that holds a live lease. Only a job's newest attempt can be RUNNING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ _HOLD = f"""
 
 
 def hold(connection: Connection, holder: Holder, attempts: Sequence[AttemptId]) -> set[AttemptId]:
-    """Those of `attempts` that `holder` holds a live lease on. They stay so until the transaction ends: whoever wants to
-    end them waits for it."""
+    """Those of `attempts` that `holder` holds a live lease on. They stay so until the transaction ends: whoever wants
+    to end them waits for it."""
     allowed = [one for one in attempts if holder.attempt in {None, one}]
     if not allowed:
         return set()

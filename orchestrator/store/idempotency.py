@@ -1,4 +1,4 @@
-"""A POST that is sent twice has one effect: the answer is kept beside the key, in the same transaction as the effect."""
+"""A POST that is sent twice has one effect: the answer is kept beside the key, in the transaction of the effect."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def once(
     request: bytes,
     effect: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
-    """The answer of `effect`, which runs at most once for this key. A second caller waits for the first one's commit and
-    gets its answer. Raises Conflict when the key came with another request before."""
+    """The answer of `effect`, which runs at most once for this key. A second caller waits for the first one's commit
+    and gets its answer. Raises Conflict when the key came with another request before."""
     if key is None:
         return effect()
     named = {"workspace": workspace_id, "key": key}

@@ -69,8 +69,8 @@ def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence
 
 
 SUMMARY_COLUMNS = """
-  j.id, j.name, j.kind, j.labels, j.user_name, j.state, j.reason, j.message, j.epoch, p.name AS pool, a.progress, a.note,
-  j.exit_code, j.created_at, j.started_at, j.finished_at
+  j.id, j.name, j.kind, j.labels, j.user_name, j.state, j.reason, j.message, j.epoch, p.name AS pool, a.progress,
+  a.note, j.exit_code, j.created_at, j.started_at, j.finished_at
 """
 SUMMARY_TABLES = """
   jobs j

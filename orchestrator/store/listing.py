@@ -1,7 +1,8 @@
 """Lists of jobs, by keyset: every page costs the same, whether it is the first or the ten-thousandth.
 
-Each filter has an index that ends in the job's id, so a page is read in order and the reading stops when it is full. A list
-over several states is the merge of one such reading per state, because Postgres cannot read `state IN (…)` in order.
+Each filter has an index that ends in the job's id, so a page is read in order and the reading stops when it is full. A
+list over several states is the merge of one such reading per state, because Postgres cannot read `state IN (…)` in
+order.
 """
 
 from __future__ import annotations

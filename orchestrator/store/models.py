@@ -32,7 +32,8 @@ def _version(row: Row[Any]) -> ModelVersionView:
 def page(connection: Connection, workspace_id: int, *, after: str | None, limit: int) -> Page[ModelView]:
     """Models by name, after the name `after`, each with its newest version."""
     statement = f"""{_VERSIONS}
-        WHERE m.workspace_id = :workspace AND v.version = m.versions AND (CAST(:after AS text) IS NULL OR m.name > :after)
+        WHERE m.workspace_id = :workspace AND v.version = m.versions
+          AND (CAST(:after AS text) IS NULL OR m.name > :after)
         ORDER BY m.name LIMIT :limit
     """
     rows = list(connection.execute(text(statement), {"workspace": workspace_id, "after": after, "limit": limit + 1}))

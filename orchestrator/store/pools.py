@@ -25,7 +25,8 @@ _ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{ONLINE_SECONDS} seco
 _STATES = f"""
     SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store,
       (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {_ONLINE}) AS workers,
-      (SELECT coalesce(sum(w.slots), 0) FROM workers w WHERE w.pool_id = p.id AND NOT w.draining AND {_ONLINE}) AS slots,
+      (SELECT coalesce(sum(w.slots), 0) FROM workers w
+       WHERE w.pool_id = p.id AND NOT w.draining AND {_ONLINE}) AS slots,
       (SELECT count(*) FROM attempts a WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS running,
       (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched
     FROM pools p ORDER BY p.name
@@ -95,8 +96,8 @@ class Registered:
 
 
 def register(connection: Connection, worker: RegisterWorker) -> Registered:
-    """Write a worker down; one of the same name in the same pool takes its predecessor's row. Raises NotFound without the
-    pool."""
+    """Write a worker down; one of the same name in the same pool takes its predecessor's row. Raises NotFound when
+    there is no such pool."""
     known = {row.name: row for row in connection.execute(text("SELECT id, name, store FROM pools"))}
     if worker.pool not in known:
         guess = nearest(worker.pool, known)

@@ -14,7 +14,7 @@ from orchestrator.store.transitions import Change, Moved, transition
 
 _DISPATCH_LOCK = 7_201_113_601  # any constant: one dispatcher places at a time, so that no window overflows
 
-# Walks from one shape to the next through the index (a loose scan): the backlog may hold a million jobs of three shapes.
+# Walks from one shape to the next through the index (a loose scan): a backlog may hold a million jobs of three shapes.
 _SHAPES = """
 WITH RECURSIVE shape AS (
   (SELECT shape AS key FROM jobs WHERE state = 'QUEUED' ORDER BY shape LIMIT 1)

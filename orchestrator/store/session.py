@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 
 _STATEMENT_TIMEOUT = "30s"
+# Plans of set-based statements depend on the size of their sets: a generic plan can be off by orders.
+_PLANS = "-c plan_cache_mode=force_custom_plan"
+# Classes of SQLSTATE that mean "not now": connection, rollback of a deadlock, resources, operator intervention.
+_PASSING = ("08", "40", "53", "57")
 _UNAVAILABLE = "The database does not answer."
 _HINT = "What was accepted is safe. Try again; `neutrino doctor` tells more."
+
+
+__all__ = ["Connection", "Database"]
 
 
 class Database:
@@ -30,11 +38,10 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=10,
             pool_pre_ping=True,
-            # Plans of set-based statements depend on the size of their arrays: a generic plan can be off by orders.
             connect_args={
                 "connect_timeout": 5,
                 "application_name": application,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC -c plan_cache_mode=force_custom_plan",
+                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC {_PLANS}",
             },
         )
 
@@ -52,8 +59,13 @@ class Database:
         try:
             with self.engine.begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
-            raise ServerUnavailable(_UNAVAILABLE, hint=_HINT) from error
+        except PoolTimeout as error:
+            raise ServerUnavailable("The database is too busy.", hint=_HINT) from error
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            if error.connection_invalidated or state is None or state.startswith(_PASSING):
+                raise ServerUnavailable(_UNAVAILABLE, hint=_HINT) from error
+            raise
 
     @contextmanager
     def listener(self, *channels: str) -> Iterator[psycopg.Connection[Any]]:
@@ -66,6 +78,12 @@ class Database:
                 yield raw
         except psycopg.OperationalError as error:
             raise ServerUnavailable(_UNAVAILABLE, hint=_HINT) from error
+
+    def now(self) -> datetime:
+        """The database's clock. Raises ServerUnavailable when there is none to ask."""
+        with self.transaction() as connection:
+            moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+            return moment
 
     def close(self) -> None:
         """Give every connection back."""

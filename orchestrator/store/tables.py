@@ -1,10 +1,10 @@
 """The tables. Migrations create them; a test compares the two.
 
-Row ids are the numbers inside public ids (`orchestrator.domain.ids`). Times are the database's own clock. States are text
-with a CHECK; a trigger on `jobs` refuses moves that `job_transitions` does not list (see migrations/versions).
+Row ids are the numbers inside public ids (`orchestrator.domain.ids`). Times are the database's own clock. States are
+text with a CHECK; a trigger on `jobs` refuses moves that `job_transitions` does not list (see migrations/versions).
 
-The tables that only ever grow (events, log_chunks, metrics, job_labels) have no foreign key to jobs: each insert would lock
-and rewrite the job's row, and nothing can write to them but statements that have just found the job.
+The tables that only ever grow (events, log_chunks, metrics, job_labels) have no foreign key to jobs: each insert would
+lock and rewrite the job's row, and nothing can write to them but statements that have just found the job.
 """
 
 from __future__ import annotations

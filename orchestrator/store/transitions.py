@@ -1,8 +1,8 @@
 """The one door through which jobs and attempts change their state. No other code writes a state.
 
-One statement moves any number of jobs: it locks them in the order of their ids, keeps those for which the move is allowed
-(the table `job_transitions`), whose epoch is the one named, and whose attempt's lease is live where the caller acts for an
-attempt; it updates job and attempt and writes the event, all at once or not at all.
+One statement moves any number of jobs: it locks them in the order of their ids, keeps those for which the move is
+allowed (the table `job_transitions`), whose epoch is the one named, and whose attempt's lease is live where the caller
+acts for an attempt; it updates job and attempt and writes the event, all at once or not at all.
 
 Locks are always taken job first, then attempt, so that two callers cannot wait for each other.
 """

@@ -35,7 +35,7 @@ Document = Annotated[
     dict[str, Any],
     Body(description="A job document; its schema is at /schemas/job.v1.json.", examples=[{"kind": "Train"}]),
 ]
-_ACCEPTED = {202: {"description": "Stored. The job will run whatever happens now."}}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Stored. The job will run whatever happens now."}}
 
 
 def _accept(db: Db, caller: Submitter, key: str | None, request: bytes, specs: list[JobSpec]) -> dict[str, Any]:
