@@ -102,7 +102,7 @@ def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry
 
     if spent.worker_deaths >= DEATHS_TO_QUARANTINE:
         deaths = spent.worker_deaths
-        text = f"Quarantined: {deaths} workers died while running this job. {message} Read its log before `neutrino retry`."
+        text = f"Quarantined: {deaths} workers died while running this job. {message} Read its log, then retry it."
         return fail(Reason.QUARANTINED, text)
     match failure:
         case Failure.FREE:

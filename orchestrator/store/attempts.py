@@ -95,7 +95,7 @@ _WAITING = """
     SELECT count(*) FROM (
       SELECT FROM jobs
       WHERE state = 'DISPATCHED' AND pool_id = (SELECT pool_id FROM workers WHERE id = :worker) LIMIT 100
-    ) AS some
+    ) AS waiting
 """
 
 
