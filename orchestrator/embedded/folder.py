@@ -9,6 +9,11 @@ from pathlib import Path
 from orchestrator.embedded.errors import DataFolderError
 
 
+def passable() -> int:
+    """The mode for a folder that holds a server's data: the account that root runs it as must pass through."""
+    return 0o711 if os.geteuid() == 0 else 0o700
+
+
 def make(path: Path, mode: int = 0o700) -> Path:
     """The folder, made with `mode` if it was missing, and proven writable.
 
@@ -20,15 +25,20 @@ def make(path: Path, mode: int = 0o700) -> Path:
     try:
         if not path.is_dir():
             path.mkdir(parents=True)
-            path.chmod(mode)
+            path.chmod(mode)  # whatever the umask is
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise DataFolderError(
-            f"The folder {path} cannot be used: {error.strerror or error}.",
-            hint="Choose another with --data-dir, or make this one writable.",
-            path=str(path),
-        ) from error
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path, error: OSError) -> DataFolderError:
+    """The error for a folder that the system denies us."""
+    return DataFolderError(
+        f"The folder {path} cannot be used: {error.strerror or error}.",
+        hint="Choose another with --data-dir, or make this one writable.",
+        path=str(path),
+    )
 
 
 def write(path: Path, text: str) -> None:

@@ -83,9 +83,9 @@ class Keeper:
         deadline = time.monotonic() + self.child.ready_within_s
         while not (self._status.alive and self.child.ready()):
             if self._deaths >= RAPID_DEATHS or not self._thread.is_alive():
-                raise self._failure(self._status.problem or "It ended.")
+                raise self._failure(f"it {self._status.problem}, {self._deaths} times in a row.")
             if time.monotonic() > deadline:
-                raise self._failure(f"It was not ready within {self.child.ready_within_s:g} s.")
+                raise self._failure(f"it was not ready within {self.child.ready_within_s:g} s.")
             self._stopping.wait(_READY_POLL_S)
 
     def request_stop(self) -> Running | None:

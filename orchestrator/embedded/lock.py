@@ -42,6 +42,11 @@ class FolderLock:
             raise _taken(self._path)
         self.note(None)
 
+    @property
+    def held(self) -> bool:
+        """Whether this object has the lock."""
+        return self._descriptor is not None
+
     def note(self, url: str | None) -> None:
         """Tell others the address under which the owner of this folder serves."""
         note = {"identity": asdict(Identity.of(os.getpid())), "url": url}
@@ -72,7 +77,10 @@ def owner(path: Path) -> Owner | None:
 
 def _lock(path: Path) -> int | None:
     # Children do not inherit it: Python opens files with close-on-exec.
-    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError as error:
+        raise folder.unusable(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

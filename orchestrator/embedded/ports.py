@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.embedded import folder
@@ -30,8 +32,8 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         return True
 
 
-def choose(remembered: Path, wanted: int | None = None, host: str = "127.0.0.1") -> int:
-    """A free port, the same as last time if that is possible, written to the file `remembered`.
+def choose(remembered: Path, wanted: int | None = None, *, host: str = "127.0.0.1", usual: Sequence[int] = ()) -> int:
+    """A free port: the same as last time if that is possible, else a usual one. It is kept in the file `remembered`.
 
     Raises:
         PortBusy: `wanted` is taken, or no free port was found.
@@ -41,9 +43,9 @@ def choose(remembered: Path, wanted: int | None = None, host: str = "127.0.0.1")
             raise PortBusy(f"Port {wanted} on {host} is in use.", hint="Choose another, or none to get a free one.")
         return wanted
     last = folder.read(remembered)
-    if last and last.isdecimal() and is_free(int(last), host):
-        return int(last)
-    port = next((port for port in random.sample(_CHOICE, _ATTEMPTS) if is_free(port, host)), None)
+    known = [int(last)] if last and last.isdecimal() else []
+    candidates = itertools.chain(known, usual, random.sample(_CHOICE, _ATTEMPTS))
+    port = next((port for port in candidates if is_free(port, host)), None)
     if port is None:
         raise PortBusy(f"No free port was found on {host} between {_CHOICE.start} and {_CHOICE.stop}.")
     folder.write(remembered, f"{port}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from abc import ABC, abstractmethod
 from importlib.util import find_spec
@@ -14,10 +13,7 @@ from orchestrator.embedded import folder, ports
 from orchestrator.embedded.errors import MissingBinary
 from orchestrator.embedded.lock import FolderLock
 from orchestrator.embedded.process import Child
-from orchestrator.embedded.supervisor import Supervisor
-
-# Servers that run as another user must pass through the folder; what is secret in it is closed one by one.
-_FOLDER_MODE = 0o711
+from orchestrator.embedded.supervisor import Supervisor, stop_leftovers
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
 """What a server gets from us. Nothing of our own environment: PGPORT and its like change what the programs do."""
@@ -96,9 +92,10 @@ class Server(ABC):
 
     def prepare(self) -> Child:
         """Take the folder, make in it what is missing, and say how to run the server."""
-        folder.make(self.data_dir, _FOLDER_MODE if os.geteuid() == 0 else 0o700)
+        folder.make(self.data_dir, folder.passable())
         self._lock.acquire()
         try:
+            stop_leftovers(self.data_dir)  # before the port is chosen: theirs is the one to have again
             self._port = ports.choose(self.data_dir / "port", self._wanted_port)
             return self._prepare()
         except BaseException:
