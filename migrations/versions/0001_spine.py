@@ -63,9 +63,7 @@ def upgrade() -> None:
         "components",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column(
-            "seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("detail", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_components")),
     )
@@ -74,18 +72,13 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True, start=1048576), nullable=False),
         sa.Column("job_id", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("source", sa.Text(), nullable=True),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column(
-            "actor",
-            sa.Text(),
-            nullable=False,
-            comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler",
+            "actor", sa.Text(), nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
@@ -97,10 +90,7 @@ def upgrade() -> None:
         sa.Column("request_hash", sa.LargeBinary(), nullable=False),
         sa.Column("response", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.PrimaryKeyConstraint("workspace_id", "key", name=op.f("pk_idempotency_keys")),
     )
@@ -156,10 +146,7 @@ def upgrade() -> None:
         sa.Column("gpu", sa.Text(), nullable=True),
         sa.Column("store", sa.Text(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pools")),
         sa.UniqueConstraint("name", name=op.f("uq_pools_name")),
@@ -169,10 +156,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True, start=1048576), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workspaces")),
         sa.UniqueConstraint("name", name=op.f("uq_workspaces_name")),
@@ -188,10 +172,7 @@ def upgrade() -> None:
         sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("spec_hash", sa.LargeBinary(), nullable=False),
         sa.Column(
-            "shape",
-            sa.Text(),
-            nullable=False,
-            comment="what placement looks at; jobs of one shape are placed alike",
+            "shape", sa.Text(), nullable=False, comment="what placement looks at; jobs of one shape are placed alike"
         ),
         sa.Column("state", sa.Text(), server_default="QUEUED", nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -211,10 +192,7 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column("dispatched_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
@@ -228,31 +206,27 @@ def upgrade() -> None:
             name=op.f("ck_jobs_placed_has_pool"),
         ),
         sa.CheckConstraint(
-            "epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')",
-            name=op.f("ck_jobs_running_has_epoch"),
+            "epoch > 0 OR state NOT IN ('RUNNING', 'CANCELLING', 'SUCCEEDED')", name=op.f("ck_jobs_running_has_epoch")
         ),
         sa.CheckConstraint(
             "state IN ('QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'FAILED', 'CANCELLED')",
             name=op.f("ck_jobs_state_known"),
         ),
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_jobs_pool_id_pools")),
-        sa.ForeignKeyConstraint(
-            ["workspace_id"], ["workspaces.id"], name=op.f("fk_jobs_workspace_id_workspaces")
-        ),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_jobs_workspace_id_workspaces")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
+    op.create_index("ix_jobs_created", "jobs", ["workspace_id", "created_at"], unique=False)
+    op.create_index("ix_jobs_kind", "jobs", ["workspace_id", "kind", "id"], unique=False)
     op.create_index("ix_jobs_name", "jobs", ["workspace_id", "name", "id"], unique=False)
+    op.create_index("ix_jobs_pool", "jobs", ["workspace_id", "pool_id", "id"], unique=False)
     op.create_index(
         "ix_jobs_queue", "jobs", ["shape", "id"], unique=False, postgresql_where=sa.text("state = 'QUEUED'")
     )
     op.create_index("ix_jobs_state", "jobs", ["workspace_id", "state", "id"], unique=False)
     op.create_index("ix_jobs_user", "jobs", ["workspace_id", "user_name", "id"], unique=False)
     op.create_index(
-        "ix_jobs_window",
-        "jobs",
-        ["pool_id", "id"],
-        unique=False,
-        postgresql_where=sa.text("state = 'DISPATCHED'"),
+        "ix_jobs_window", "jobs", ["pool_id", "id"], unique=False, postgresql_where=sa.text("state = 'DISPATCHED'")
     )
     op.create_index("ix_jobs_workspace", "jobs", ["workspace_id", "id"], unique=False)
     op.create_table(
@@ -262,14 +236,9 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("versions", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
-        sa.ForeignKeyConstraint(
-            ["workspace_id"], ["workspaces.id"], name=op.f("fk_models_workspace_id_workspaces")
-        ),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_models_workspace_id_workspaces")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
         sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_models_workspace_id_name")),
     )
@@ -280,10 +249,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.ForeignKeyConstraint(
             ["workspace_id"], ["workspaces.id"], name=op.f("fk_source_files_workspace_id_workspaces")
@@ -298,25 +264,17 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("user_name", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the secret, which is kept nowhere"),
         sa.Column(
-            "hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the secret, which is kept nowhere"
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "role IN ('viewer', 'submitter', 'operator', 'admin', 'worker')",
-            name=op.f("ck_tokens_role_known"),
+            "role IN ('viewer', 'submitter', 'operator', 'admin', 'worker')", name=op.f("ck_tokens_role_known")
         ),
-        sa.ForeignKeyConstraint(
-            ["workspace_id"], ["workspaces.id"], name=op.f("fk_tokens_workspace_id_workspaces")
-        ),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_tokens_workspace_id_workspaces")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("hash", name=op.f("uq_tokens_hash")),
     )
@@ -331,23 +289,14 @@ def upgrade() -> None:
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column(
-            "gpus",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'[]'::jsonb"),
-            nullable=False,
+            "gpus", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'::jsonb"), nullable=False
         ),
         sa.Column("draining", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "started_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column(
-            "heartbeat_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "heartbeat_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.CheckConstraint("slots > 0", name=op.f("ck_workers_slots_positive")),
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_workers_pool_id_pools")),
@@ -366,19 +315,12 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("files", sa.Integer(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
-        sa.CheckConstraint(
-            "(kind = 'checkpoint') = (step IS NOT NULL)", name=op.f("ck_artifacts_checkpoint_has_step")
-        ),
+        sa.CheckConstraint("(kind = 'checkpoint') = (step IS NOT NULL)", name=op.f("ck_artifacts_checkpoint_has_step")),
         sa.CheckConstraint("kind IN ('model', 'output', 'checkpoint')", name=op.f("ck_artifacts_kind_known")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_artifacts_job_id_jobs")),
-        sa.ForeignKeyConstraint(
-            ["workspace_id"], ["workspaces.id"], name=op.f("fk_artifacts_workspace_id_workspaces")
-        ),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_artifacts_workspace_id_workspaces")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
     )
     op.create_index("ix_artifacts_job", "artifacts", ["job_id", "kind", "id"], unique=False)
@@ -404,15 +346,10 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=True, comment="what the job last said beside its progress"),
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "started_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "(state = 'RUNNING') = (finished_at IS NULL)", name=op.f("ck_attempts_finished_iff_ended")
-        ),
+        sa.CheckConstraint("(state = 'RUNNING') = (finished_at IS NULL)", name=op.f("ck_attempts_finished_iff_ended")),
         sa.CheckConstraint(
             "state <> 'RUNNING' OR lease_expires_at IS NOT NULL", name=op.f("ck_attempts_running_has_lease")
         ),
@@ -433,25 +370,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'RUNNING'"),
     )
     op.create_index(
-        "ix_attempts_worker",
-        "attempts",
-        ["worker_id"],
-        unique=False,
-        postgresql_where=sa.text("state = 'RUNNING'"),
+        "ix_attempts_worker", "attempts", ["worker_id"], unique=False, postgresql_where=sa.text("state = 'RUNNING'")
     )
     op.create_index(
-        "uq_attempts_one_running",
-        "attempts",
-        ["job_id"],
-        unique=True,
-        postgresql_where=sa.text("state = 'RUNNING'"),
+        "uq_attempts_one_running", "attempts", ["job_id"], unique=True, postgresql_where=sa.text("state = 'RUNNING'")
     )
     op.create_index(
-        "uq_attempts_token_hash",
-        "attempts",
-        ["token_hash"],
-        unique=True,
-        postgresql_where=sa.text("state = 'RUNNING'"),
+        "uq_attempts_token_hash", "attempts", ["token_hash"], unique=True, postgresql_where=sa.text("state = 'RUNNING'")
     )
     op.create_table(
         "model_versions",
@@ -462,10 +387,7 @@ def upgrade() -> None:
         sa.Column("metrics", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("lineage", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.ForeignKeyConstraint(
             ["artifact_id"], ["artifacts.id"], name=op.f("fk_model_versions_artifact_id_artifacts")
@@ -481,16 +403,10 @@ def upgrade() -> None:
         sa.Column("store", sa.Text(), nullable=False),
         sa.Column("prefix", sa.Text(), nullable=False),
         sa.Column(
-            "verified_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
+            "verified_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.ForeignKeyConstraint(
-            ["artifact_id"],
-            ["artifacts.id"],
-            name=op.f("fk_replicas_artifact_id_artifacts"),
-            ondelete="CASCADE",
+            ["artifact_id"], ["artifacts.id"], name=op.f("fk_replicas_artifact_id_artifacts"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("artifact_id", "store", name=op.f("pk_replicas")),
         sa.UniqueConstraint("store", "prefix", name=op.f("uq_replicas_store_prefix")),
@@ -503,12 +419,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("replicas")
     op.drop_table("model_versions")
-    op.drop_index(
-        "uq_attempts_token_hash", table_name="attempts", postgresql_where=sa.text("state = 'RUNNING'")
-    )
-    op.drop_index(
-        "uq_attempts_one_running", table_name="attempts", postgresql_where=sa.text("state = 'RUNNING'")
-    )
+    op.drop_index("uq_attempts_token_hash", table_name="attempts", postgresql_where=sa.text("state = 'RUNNING'"))
+    op.drop_index("uq_attempts_one_running", table_name="attempts", postgresql_where=sa.text("state = 'RUNNING'"))
     op.drop_index("ix_attempts_worker", table_name="attempts", postgresql_where=sa.text("state = 'RUNNING'"))
     op.drop_index("ix_attempts_lease", table_name="attempts", postgresql_where=sa.text("state = 'RUNNING'"))
     op.drop_table("attempts")
@@ -525,7 +437,10 @@ def downgrade() -> None:
     op.drop_index("ix_jobs_user", table_name="jobs")
     op.drop_index("ix_jobs_state", table_name="jobs")
     op.drop_index("ix_jobs_queue", table_name="jobs", postgresql_where=sa.text("state = 'QUEUED'"))
+    op.drop_index("ix_jobs_pool", table_name="jobs")
     op.drop_index("ix_jobs_name", table_name="jobs")
+    op.drop_index("ix_jobs_kind", table_name="jobs")
+    op.drop_index("ix_jobs_created", table_name="jobs")
     op.drop_table("jobs")
     op.drop_table("workspaces")
     op.drop_table("pools")

@@ -52,7 +52,10 @@ _CONDITIONS = {
     "user": "j.user_name = :user",
     "kind": "j.kind = :kind",
     "pool": "j.pool_id = (SELECT id FROM pools WHERE name = :pool)",
-    "since": "j.created_at >= :since",
+    # Ids are given in the order of time, so the oldest job that counts bounds the reading from below.
+    "since": """j.created_at >= :since AND j.id >= (
+        SELECT min(id) FROM (SELECT id FROM jobs WHERE workspace_id = :workspace AND created_at >= :since
+                             ORDER BY created_at LIMIT 100) AS oldest)""",
 }
 
 
@@ -90,7 +93,7 @@ def page(
         values |= {} if state is None else {f"state{index}": state.value}
         readings.append(f"(SELECT j.id FROM jobs j WHERE {' AND '.join(mine)} ORDER BY j.id DESC LIMIT :limit)")
     statement = f"""
-        WITH chosen AS ({" UNION ALL ".join(readings)} ORDER BY id DESC LIMIT :limit)
+        WITH chosen AS (SELECT id FROM ({" UNION ALL ".join(readings)}) AS r ORDER BY id DESC LIMIT :limit)
         SELECT {SUMMARY_COLUMNS} FROM chosen JOIN {SUMMARY_TABLES} ON j.id = chosen.id ORDER BY j.id DESC
     """
     rows = list(connection.execute(text(statement), values | {"workspace": workspace_id, "limit": limit + 1}))

@@ -188,6 +188,9 @@ jobs = Table(
     Index("ix_jobs_state", "workspace_id", "state", "id"),
     Index("ix_jobs_name", "workspace_id", "name", "id"),
     Index("ix_jobs_user", "workspace_id", "user_name", "id"),
+    Index("ix_jobs_kind", "workspace_id", "kind", "id"),
+    Index("ix_jobs_pool", "workspace_id", "pool_id", "id"),
+    Index("ix_jobs_created", "workspace_id", "created_at"),
     Index("ix_jobs_queue", "shape", "id", postgresql_where=text("state = 'QUEUED'")),
     Index("ix_jobs_window", "pool_id", "id", postgresql_where=text("state = 'DISPATCHED'")),
 )
