@@ -83,7 +83,7 @@ class Postgres(Server):
             env=ENVIRONMENT,
             cwd=Path("/"),
             before=self._clear_the_dead,
-            ready=self._answers,
+            ready=self.answers,
             ready_within_s=_READY_WITHIN_S,
             stop_signal=signal.SIGINT,  # the fast shutdown: end the sessions, write everything, exit
             grace_s=_GRACE_S,
@@ -157,7 +157,8 @@ class Postgres(Server):
         )
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves our account now."""
         url = self.url.replace("+psycopg", "", 1)
         try:
             with psycopg.connect(url, connect_timeout=2) as connection:

@@ -56,10 +56,11 @@ class Redis(Server):
             argv=(*runner.prefix, str(binary), str(config)),
             env=ENVIRONMENT,
             cwd=Path("/"),
-            ready=self._answers,
+            ready=self.answers,
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves our account now."""
         with RedisClient.from_url(self.url, socket_connect_timeout=2, socket_timeout=2) as client:
             try:
                 return bool(client.ping())

@@ -107,6 +107,10 @@ class Server(ABC):
         self._lock.release()
 
     @abstractmethod
+    def answers(self) -> bool:
+        """Whether it serves our account now."""
+
+    @abstractmethod
     def _prepare(self) -> Child: ...
 
     def _make_password(self) -> str:
