@@ -7,6 +7,7 @@ from typing import Any, Generic, Self
 
 import httpx
 
+from orchestrator.domain.protocol import Health
 from orchestrator.domain.views import StatusView, WhoAmI
 from orchestrator.sdk.binding import Bound, D, Operation
 from orchestrator.sdk.drivers import Async, Sync
@@ -44,6 +45,11 @@ class _Api(Bound[D], Generic[D]):
     def status(self) -> Steps[StatusView]:
         """The state of the control plane: jobs by state, and when each part last showed itself."""
         return (yield from get("/v1/status", StatusView))
+
+    @Operation
+    def ready(self) -> Steps[Health]:
+        """Whether the API and its database answer; needs no token. Raises ServerUnavailable when they do not."""
+        return (yield from get("/readyz", Health))
 
 
 def _http_options(profile: Profile) -> dict[str, Any]:

@@ -176,6 +176,11 @@ class Jobs(Bound[D]):
         return handles
 
     @Operation
+    def plan(self, spec: JobSpec | Mapping[str, Any]) -> Steps[Why]:
+        """What would become of a job if it were submitted now: the pools considered, and why. Nothing is stored."""
+        return (yield from post("/v1/plan", Why, _document(spec)))
+
+    @Operation
     def get(self, job_id: str) -> Steps[JobHandle[D]]:
         """The job with this id. Raises NotFound."""
         return JobHandle(self.driver, (yield from get(path("jobs", job_id), JobView)))

@@ -1,0 +1,33 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.client import Client
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, such as j-7f3k1.", show_default=False)]
+JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.", show_default=False)]
+Timeout = Annotated[str | None, typer.Option("--timeout", metavar="DURATION", help="Give up waiting after 90s, 1h30m.")]
+
+
+def connect() -> Client:
+    """The client for the profile in use."""
+    from orchestrator.sdk.client import Client
+
+    return Client()
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
+    """`KEY=VALUE` options as a dict. Raises BadParameter for one without `=`."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint=option)
+        found[key] = value
+    return found

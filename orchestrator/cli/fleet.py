@@ -1,0 +1,120 @@
+"""Pools, workers and tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.arguments import connect
+from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_data, note, plain, write
+
+
+def _date(at: Any) -> str:
+    return f"{at:%Y-%m-%d}" if at else "never"
+
+
+def _worker_state(worker: Any) -> str:
+    if not worker.online:
+        return "offline"
+    return "draining" if worker.draining else "online"
+
+
+_POOLS = (
+    Column("NAME", lambda pool: pool.name),
+    Column("CLOUD", lambda pool: pool.cloud),
+    Column("REGION", lambda pool: pool.region),
+    Column("GPU", lambda pool: pool.gpu or ""),
+    Column("WORKERS", lambda pool: str(pool.workers)),
+    Column("SLOTS", lambda pool: str(pool.slots)),
+    Column("RUNNING", lambda pool: str(pool.running)),
+    Column("DISPATCHED", lambda pool: str(pool.dispatched)),
+    Column("QUEUE", lambda pool: pool.queue, wide=True),
+)
+_WORKERS = (
+    Column("ID", lambda worker: worker.id),
+    Column("NAME", lambda worker: worker.name),
+    Column("POOL", lambda worker: worker.pool),
+    Column("STATE", _worker_state),
+    Column("RUNNING", lambda worker: f"{worker.running}/{worker.slots}"),
+    Column("SEEN", lambda worker: ago(worker.heartbeat_at)),
+    Column("HOST", lambda worker: f"{worker.host}:{worker.pid}", wide=True),
+    Column("VERSION", lambda worker: worker.version, wide=True),
+    Column("UP", lambda worker: ago(worker.started_at)),
+)
+_TOKENS = (
+    Column("ID", lambda token: token.id),
+    Column("NAME", lambda token: token.name),
+    Column("USER", lambda token: token.user),
+    Column("ROLE", lambda token: token.role),
+    Column("AGE", lambda token: ago(token.created_at)),
+    Column("USED", lambda token: ago(token.last_used_at)),
+    Column("EXPIRES", lambda token: "revoked" if token.revoked_at else _date(token.expires_at)),
+)
+
+
+def list_pools(output: Output = Format.TABLE) -> None:
+    """List the pools."""
+    with connect() as client:
+        emit(client.pools.list(), _POOLS, output, name="name")
+
+
+def create_pool(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    store: Annotated[str, typer.Option("--store", metavar="URI", help="The object store next to it.")],
+    cloud: Annotated[str, typer.Option("--cloud", help="aws, gcp, azure or local.")] = "local",
+    region: Annotated[str, typer.Option("--region", help="Where in that cloud.")] = "local",
+    gpu: Annotated[str | None, typer.Option("--gpu", metavar="TYPE[:COUNT]", help="What each slot has.")] = None,
+) -> None:
+    """Create a pool."""
+    from orchestrator.domain.views import CreatePool
+
+    with connect() as client:
+        pool = client.pools.create(CreatePool(name=name, cloud=cloud, region=region, gpu=gpu, store=store))
+    write(f"{pool.name}\n")
+
+
+def list_workers(output: Output = Format.TABLE) -> None:
+    """List the workers."""
+    with connect() as client:
+        emit(client.workers.list(), _WORKERS, output)
+
+
+def drain(worker: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, such as w-3.")]) -> None:
+    """Let a worker save or finish what it runs and take nothing new."""
+    with connect() as client:
+        now = client.workers.drain(worker)
+    note(f"{now.id} ({now.name}) is draining; {now.running} running.")
+
+
+def list_tokens(output: Output = Format.TABLE) -> None:
+    """List the tokens of this workspace, without their secrets."""
+    with connect() as client:
+        emit(client.tokens.list(), _TOKENS, output)
+
+
+def create_token(
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    user: Annotated[str, typer.Option("--user", help="Who it belongs to.")],
+    role: Annotated[str, typer.Option("--role", help="viewer, submitter, operator, admin or worker.")] = "submitter",
+    expires_in_days: Annotated[int, typer.Option("--expires-in-days", min=1, max=3650)] = 365,
+    output: Output = Format.TABLE,
+) -> None:
+    """Create a token and print it: it is shown this once."""
+    from orchestrator.domain.views import CreateToken
+
+    wanted = CreateToken.model_validate({"name": name, "user": user, "role": role, "expires_in_days": expires_in_days})
+    with connect() as client:
+        created = client.tokens.create(wanted)
+    if output in {Format.JSON, Format.YAML}:
+        emit_data(plain(created), output)
+        return
+    note(f"{created.id} for {created.user} ({created.role}). Keep it: it is not shown again.", style="dim")
+    write(f"{created.token}\n")
+
+
+def revoke_token(token: Annotated[str, typer.Argument(metavar="TOKEN-ID", help="Such as t-4.")]) -> None:
+    """End a token at once."""
+    with connect() as client:
+        client.tokens.revoke(token)
+    note(f"{token} is revoked.")

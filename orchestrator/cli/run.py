@@ -1,0 +1,89 @@
+"""`neutrino run -- python train.py`: submit a command, follow it, and end as it ends."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.arguments import connect, pairs
+from orchestrator.cli.logs import render
+from orchestrator.cli.output import note, write
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.jobs import JobHandle
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program and its arguments.")],
+    name: Annotated[str | None, typer.Option("--name", help="The job's name; the program's by default.")] = None,
+    env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="Repeatable.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Repeatable.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", "-f", metavar="PATH", help="A file to take along; repeatable.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", metavar="TYPE[:COUNT]", help="Such as T4 or A100:8.")] = None,
+    cpu: Annotated[float | None, typer.Option("--cpu", help="CPUs it needs.")] = None,
+    memory: Annotated[str | None, typer.Option("--memory", metavar="AMOUNT", help="Such as 8Gi.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", help="Only in this pool.")] = None,
+    retries: Annotated[int, typer.Option("--retries", min=0, help="How often its own errors are tried again.")] = 0,
+    timeout: Annotated[str | None, typer.Option("--timeout", metavar="DURATION", help="Stop it after 90s, 1h.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the job's id and return at once.")] = False,
+) -> int:
+    """Run a command as a job and follow its output.
+
+    The exit code is 0, 8 when it failed, 9 when it was cancelled.
+    """
+    from orchestrator.domain.spec import Command, Placement, Resources, Retry
+
+    wanted = {"gpu": gpu, "cpu": cpu, "memory": memory}
+    fields: dict[str, Any] = {"timeout": timeout} if timeout else {}
+    spec = Command(
+        name=name or _name(command),
+        command=tuple(command),
+        env=pairs(env or (), "--env"),
+        labels=pairs(label or (), "--label"),
+        resources=Resources(**{key: value for key, value in wanted.items() if value is not None}),
+        placement=Placement(pool=pool),
+        retry=Retry(max=retries),
+        **fields,
+    )
+    with connect() as client:
+        uploaded = client.files.upload({_path_in_job(path): path for path in file or ()})
+        job = client.jobs.submit(spec.model_copy(update={"files": uploaded}))
+        if detach:
+            write(f"{job.id}\n")
+            return 0
+        note(f"Submitted {job.id} ({job.name}).", style="dim")
+        return _follow(job)
+
+
+def _follow(job: JobHandle) -> int:
+    try:
+        for line in job.logs(follow=True):
+            if line.stream == "stdout":
+                write(render(line))
+            else:
+                sys.stderr.write(render(line))
+    except KeyboardInterrupt:
+        hint = f"neutrino logs -f {job.id}"
+        note(f"Detached; {job.id} goes on. Attach again with `{hint}`, end it with `neutrino cancel {job.id}`.")
+        raise
+    job.wait()
+    note(f"{job.id} ({job.name}) succeeded.", style="dim")
+    return 0
+
+
+def _name(command: list[str]) -> str:
+    """A name from the script that an interpreter runs, otherwise from the program."""
+    script = next((word for word in command[1:] if word.endswith((".py", ".sh"))), command[0])
+    return re.sub(r"[^a-z0-9]+", "-", PurePosixPath(script).stem.lower())[:63].strip("-") or "command"
+
+
+def _path_in_job(path: str) -> str:
+    """Relative paths stay as they are, so that the command finds its files; others are known by their name."""
+    local = Path(path)
+    return local.name if local.is_absolute() or ".." in local.parts else local.as_posix()

@@ -1,0 +1,118 @@
+"""`neutrino up` and `down`: the whole platform on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.output import note, write
+
+if TYPE_CHECKING:
+    from orchestrator.embedded.stack import Stack
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="FOLDER", help="Where its data is.")]
+
+_PROFILE = "local"
+_LOG = "up.log"
+
+
+def up(
+    data_dir: DataDir = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="The API's; a free one by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, max=64, help="Worker processes.")] = 1,
+    slots: Annotated[int | None, typer.Option("--slots", min=1, help="Jobs that each worker runs at once.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is up.")] = False,
+) -> None:
+    """Start Neutrino on this machine.
+
+    That is a Postgres, a Redis, the API, two schedulers and a worker, on loopback. Ctrl-C stops them.
+    """
+    folder = _folder(data_dir)
+    if detach:
+        options = {"--port": port, "--workers": workers, "--slots": slots}
+        _start_in_background(folder, [f"{key}={value}" for key, value in options.items() if value is not None])
+        return
+    from orchestrator.embedded.stack import Stack
+
+    note(f"Starting Neutrino in {folder} …", style="dim")
+    began = time.monotonic()
+
+    def ready(stack: Stack) -> None:
+        path = _remember(stack.url, stack.admin_token)
+        note(f"✓ Neutrino is up after {time.monotonic() - began:.1f} s at {stack.url}", style="green")
+        note(f"  Profile  {_PROFILE} in {path}")
+        note("  Try      neutrino run -- echo hello")
+        note("  Stop     Ctrl-C, or `neutrino down` from elsewhere")
+        write(f"{stack.url}\n")
+
+    Stack(folder, workers=workers, slots=slots, port=port).run(ready)
+    note("Stopped.", style="dim")
+
+
+def _remember(url: str, token: str) -> Path:
+    from orchestrator.sdk.profile import Profile, save
+
+    return save(Profile(url, token), name=_PROFILE)
+
+
+def _start_in_background(folder: Path, options: list[str]) -> None:
+    """Start `neutrino up` in a session of its own; its first line on standard output says that it is up."""
+    from orchestrator.domain.errors import NeutrinoError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / _LOG
+    command = [sys.executable, "-m", "orchestrator.cli", "up", f"--data-dir={folder}", *options]
+    note(f"Starting Neutrino in {folder} …", style="dim")
+    with log.open("w") as errors:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            text=True,
+        )
+    assert child.stdout is not None
+    url = child.stdout.readline().strip()
+    if not url:
+        child.wait()
+        told = [line for line in log.read_text().splitlines() if line.startswith(("Error: ", "Hint: "))]
+        what = told[0].removeprefix("Error: ") if told else "Neutrino did not start."
+        raise NeutrinoError(what, hint=told[1].removeprefix("Hint: ") if len(told) > 1 else f"Its log is {log}.")
+    note(f"✓ Neutrino is up at {url} (process {child.pid})", style="green")
+    note("  Try      neutrino run -- echo hello")
+    note("  Stop     neutrino down")
+    write(f"{url}\n")
+
+
+def down(data_dir: DataDir = None) -> None:
+    """Stop what `neutrino up` started. The data stays."""
+    from orchestrator.embedded.stack import Stack
+
+    folder = _folder(data_dir)
+    stack = Stack(folder)
+    was_running = stack.status().running
+    stack.down()  # also what a killed one left behind
+    note("Stopped." if was_running else f"Nothing runs on {folder}.")
+
+
+def _folder(data_dir: Path | None) -> Path:
+    if data_dir is not None:
+        return data_dir
+    from orchestrator.embedded.stack import default_data_dir
+
+    return default_data_dir()
+
+
+def demo() -> None:
+    """Train a classifier through the whole system."""
+    from importlib import import_module
+
+    raise typer.Exit(import_module("orchestrator.embedded.demo").main())
