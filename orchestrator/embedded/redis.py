@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from redis import Redis as RedisClient
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
 from orchestrator.embedded import account, folder
 from orchestrator.embedded.process import Child
@@ -61,8 +64,9 @@ class Redis(Server):
 
     def answers(self) -> bool:
         """Whether it serves our account now."""
-        with RedisClient.from_url(self.url, socket_connect_timeout=2, socket_timeout=2) as client:
+        once = Retry(NoBackoff(), 0)  # the caller decides how often to ask
+        with RedisClient.from_url(self.url, socket_connect_timeout=2, socket_timeout=2, retry=once) as client:
             try:
                 return bool(client.ping())
-            except RedisConnectionError:  # also while it loads its file
+            except (RedisConnectionError, RedisTimeoutError):  # also while it loads its file
                 return False

@@ -8,7 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 from redis import Redis as RedisClient
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, OutOfMemoryError
+from redis.retry import Retry
 
 from orchestrator.embedded.redis import Redis
 
@@ -46,7 +48,7 @@ def test_kill_9_is_survived(server: Redis, until: Until, kill: Callable[[int], N
 
 
 def test_it_asks_for_the_password_and_shows_it_to_nobody(server: Redis) -> None:
-    with RedisClient(port=server.port) as client, pytest.raises(AuthenticationError):
+    with RedisClient(port=server.port, retry=Retry(NoBackoff(), 0)) as client, pytest.raises(AuthenticationError):
         client.ping()
     assert server.running_pid is not None
     assert server.password not in " ".join(psutil.Process(server.running_pid).cmdline())
