@@ -18,7 +18,7 @@ class AlreadyRunning(Conflict):
 
 
 class PortBusy(Conflict):
-    """The port that was asked for is taken by another process."""
+    """No server can listen there, mostly because another process does."""
 
     code = "port_busy"
 

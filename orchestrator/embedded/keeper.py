@@ -11,6 +11,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.embedded import folder, log_file
 from orchestrator.embedded.errors import ServiceFailed
@@ -108,8 +110,7 @@ class Keeper:
                 return
             self._deaths = 1 if time.monotonic() - began >= STABLE_S else self._deaths + 1
             self._ended(problem)
-            report = _log.error if self._deaths == RAPID_DEATHS else _log.warning
-            report("%s %s", self.child.name, problem, extra={"log_tail": self._tail()})
+            self._report(problem)
             self._stopping.wait(backoff(self._deaths, random.random()))  # noqa: S311
 
     def _ended(self, problem: str) -> None:
@@ -117,6 +118,14 @@ class Keeper:
             self._note(restarts=self._status.restarts + 1, problem=problem, running=None)
         except OSError as error:  # a full disk must not end the keeping: the next start tries to write again
             _log.warning("The status of %s cannot be written: %s", self.child.name, error)
+
+    def _report(self, problem: str) -> None:
+        if self._deaths == RAPID_DEATHS:
+            _log.error(
+                "%s keeps dying: it %s, %d times in a row. %s", self.child.name, problem, self._deaths, self._end()
+            )
+        else:
+            _log.warning("%s %s. It is started again.", self.child.name, problem)
 
     def _live(self) -> str:
         """One life of the child; returns what ended it."""
@@ -127,7 +136,7 @@ class Keeper:
                 self.child.before()
                 with log_file.open_for(self.log) as log, started(self.child, log) as (popen, running):
                     self._note(restarts=self._status.restarts, problem=self._status.problem, running=running)
-        except (OSError, NeutrinoError) as error:
+        except (OSError, NeutrinoError, psutil.Error) as error:
             return f"could not be started: {error}"
         code = popen.wait()
         end_group(popen.pid)
@@ -140,13 +149,16 @@ class Keeper:
     def _tail(self) -> list[str]:
         return log_file.tail(self.log, since=self._log_start)
 
-    def _failure(self, problem: str) -> ServiceFailed:
+    def _end(self) -> str:
+        """The last lines that the child wrote, with a word of introduction."""
         tail = self._tail()
-        quoted = "\n  ".join(["", *tail]) if tail else " It wrote nothing."
+        return "\n  ".join([f"The end of {self.log}:", *tail]) if tail else f"It wrote nothing to {self.log}."
+
+    def _failure(self, problem: str) -> ServiceFailed:
         return ServiceFailed(
             f"{self.child.name} did not start: {problem}",
-            hint=f"The end of {self.log}:{quoted}",
-            log_tail=tail,
+            hint=self._end(),
+            log_tail=self._tail(),
         )
 
 

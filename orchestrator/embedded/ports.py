@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import random
 import socket
@@ -18,18 +17,16 @@ _CHOICE = range(20_000, 32_000)
 _ATTEMPTS = 200
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on the port now. The answer may be stale a moment later."""
+def _fault(port: int, host: str) -> str | None:
+    """Why no server could listen on the port now, or None when one could. A moment later it may be otherwise."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
         try:
             probe.bind((host, port))
         except OSError as error:
-            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-                return False
-            raise
-        return True
+            return error.strerror or str(error)
+    return None
 
 
 def choose(remembered: Path, wanted: int | None = None, *, host: str = "127.0.0.1", usual: Sequence[int] = ()) -> int:
@@ -39,14 +36,17 @@ def choose(remembered: Path, wanted: int | None = None, *, host: str = "127.0.0.
         PortBusy: `wanted` is taken, or no free port was found.
     """
     if wanted is not None:
-        if not is_free(wanted, host):
-            raise PortBusy(f"Port {wanted} on {host} is in use.", hint="Choose another, or none to get a free one.")
+        if fault := _fault(wanted, host):
+            raise PortBusy(
+                f"Port {wanted} on {host} cannot be used: {fault}.", hint="Choose another, or none to get a free one."
+            )
         return wanted
     last = folder.read(remembered)
     known = [int(last)] if last and last.isdecimal() else []
     candidates = itertools.chain(known, usual, random.sample(_CHOICE, _ATTEMPTS))
-    port = next((port for port in candidates if is_free(port, host)), None)
+    port = next((port for port in candidates if not _fault(port, host)), None)
     if port is None:
-        raise PortBusy(f"No free port was found on {host} between {_CHOICE.start} and {_CHOICE.stop}.")
+        fault = _fault(_CHOICE.start, host) or "many were tried"
+        raise PortBusy(f"No free port was found on {host}: {fault}.", hint="Choose another address or port.")
     folder.write(remembered, f"{port}\n")
     return port

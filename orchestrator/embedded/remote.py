@@ -14,7 +14,7 @@ from orchestrator.embedded.errors import AlreadyRunning
 from orchestrator.embedded.keeper import ChildStatus
 from orchestrator.embedded.lock import FolderLock
 from orchestrator.embedded.process import Identity
-from orchestrator.embedded.supervisor import statuses, stop_leftovers
+from orchestrator.embedded.supervisor import children_of, stop_leftovers
 
 _GRACE_S = 120.0
 _POLL_S = 0.05
@@ -40,7 +40,7 @@ def status(data_dir: Path) -> StackStatus:
     owner = lock.owner(data_dir)
     if owner is None or owner.identity is None:
         return StackStatus(None, None, ready=False, children=())
-    children = statuses(data_dir / "run" / str(owner.identity.pid))
+    children = children_of(data_dir, owner.identity.pid)
     ready = owner.url is not None and services.answers(owner.url)
     return StackStatus(owner.identity.pid, owner.url, ready, tuple(children))
 

@@ -137,7 +137,8 @@ class Stack:
 
         Call it from the main thread. A second signal ends this process at once; the guard stops the rest.
         """
-        caught = (signal.SIGTERM, signal.SIGHUP)
+        # What is ignored stays ignored: `nohup` means it.
+        caught = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
         before = {number: signal.signal(number, signal.default_int_handler) for number in caught}
         try:
             with contextlib.suppress(KeyboardInterrupt), self:

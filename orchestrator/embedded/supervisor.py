@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ class Supervisor:
     def __init__(self, home: Path) -> None:
         self._logs = folder.make(home / "logs")
         stop_leftovers(home)
-        self._run = folder.make(home / "run" / str(os.getpid()))
+        self._run = folder.make(home / "run" / f"{os.getpid()}-{time.time_ns()}")
         self._tiers: list[list[Keeper]] = []
         self._closing = threading.Event()
         self._guard = _Guard(self._run, self._logs / "guard.log")
@@ -127,6 +128,11 @@ def stop_recorded(run: Path) -> None:
     for number in sorted(tiers, reverse=True):
         process.stop(tiers[number])
     shutil.rmtree(run, ignore_errors=True)
+
+
+def children_of(home: Path, supervisor: int) -> list[ChildStatus]:
+    """The children of a living supervisor, which has removed what others left, by its pid."""
+    return [status for run in (home / "run").glob(f"{supervisor}-*") for status in statuses(run)]
 
 
 def statuses(run: Path) -> list[ChildStatus]:

@@ -166,7 +166,7 @@ def test_a_second_server_on_the_same_folder_is_refused(server: Postgres) -> None
 def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_when_not(server: Postgres) -> None:
     server.stop()
     with socket.create_server(("127.0.0.1", server.port)):
-        with pytest.raises(PortBusy, match=f"Port {server.port} on 127.0.0.1 is in use"):
+        with pytest.raises(PortBusy, match=f"Port {server.port} on 127.0.0.1 cannot be used: Address already in use"):
             Postgres(server.data_dir, port=server.port).start()
         before = server.port
         server.start()

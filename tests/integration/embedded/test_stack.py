@@ -198,7 +198,7 @@ def test_down_without_a_folder_does_nothing(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortBusy, match=f"Port {port} on 127.0.0.1 is in use"):
+        with pytest.raises(PortBusy, match=f"Port {port} on 127.0.0.1 cannot be used: Address already in use"):
             Stack(tmp_path, port=port).up()
     assert not Stack(tmp_path).status().running
 
