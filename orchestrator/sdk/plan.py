@@ -1,0 +1,42 @@
+"""What the agent writes down for an attempt's process, and how its folder is laid out.
+
+    <data>/attempts/<attempt>/plan.json   this plan
+                              work/       the working folder, with the user's files
+                              output/     what is found here at the end becomes the artifact
+                              resume/     the last committed checkpoint, if there is one
+                              channel     a FIFO on which the process tells metrics, progress and checkpoints
+
+A file and a FIFO, and not inherited descriptors, because programs close those for the programs they start
+(a launcher of several ranks does): the path in NEUTRINO_RUN_DIR reaches all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PLAN, WORK, OUTPUT, RESUME, CHANNEL = "plan.json", "work", "output", "resume", "channel"
+RUN_DIR = "NEUTRINO_RUN_DIR"
+
+
+class Plan(NamedTuple):
+    """All that an attempt's process needs to know. It holds no secrets of the worker."""
+
+    attempt: str
+    workload: str
+    params: dict[str, Any]
+    dataset: str | None
+    env: dict[str, str]
+    command: list[str] | None
+    entrypoint: str | None
+    resume_step: int | None
+
+    def write(self, folder: Path) -> None:
+        """Store the plan in the attempt's folder."""
+        (folder / PLAN).write_bytes(json.dumps(self._asdict(), separators=(",", ":")).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """The plan in an attempt's folder."""
+        return cls(**json.loads((folder / PLAN).read_bytes()))

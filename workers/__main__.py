@@ -1,0 +1,44 @@
+"""A worker: `python -m workers`. Settings come from the environment (`workers.settings`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from orchestrator.domain.errors import NeutrinoError
+from workers import proctree
+from workers.home import Home
+from workers.runner import Runner
+from workers.settings import Settings
+
+
+def main() -> int:
+    """Run a worker until it is asked to go. Returns the exit code."""
+    logging.basicConfig(
+        level=os.environ.get("NEUTRINO_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        settings = Settings.from_env()
+        proctree.hide_memory()
+        home = Home.take(settings.data_dir, settings.name)
+        runner = Runner(home.lock, home.folder)
+        from workers.agent import Agent  # noqa: PLC0415 - only now: it brings threads, and the zygote must come first
+
+        try:
+            asyncio.run(Agent(settings, runner).run())
+        finally:
+            runner.close()
+    except NeutrinoError as error:
+        sys.stderr.write(f"neutrino worker: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    os._exit(code)  # a thread that is stuck in a network call must not hold up the end

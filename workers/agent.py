@@ -1,0 +1,272 @@
+"""The agent: holds a worker's attempts and moves them along. The parts do the work: `exchange` claims and reports,
+`pulse` keeps the leases, `shipper` sends logs, `runner` forks, `doorbell` listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from typing import TypeVar
+
+from orchestrator.broker import celery_app
+from orchestrator.domain.errors import NeutrinoError
+from orchestrator.domain.protocol import (
+    Heartbeat,
+    HeartbeatReply,
+    Lease,
+    RegisterWorker,
+    Report,
+    WorkerRegistered,
+)
+from orchestrator.domain.state import Reason
+from workers import proctree
+from workers.api import Api
+from workers.attempt import LONGEST_MESSAGE, Attempt, Host
+from workers.backoff import Backoff
+from workers.depot import Depot
+from workers.doorbell import Doorbell
+from workers.exchange import Exchange
+from workers.limits import OomWatch
+from workers.pulse import Pulse
+from workers.runner import Runner
+from workers.settings import Settings
+from workers.shipper import Shipper
+from workers.verdict import Verdict
+from workers.zygote import clock
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_TICK = 0.5  # seconds between looks at limits and leases
+_CALLS_AT_ONCE = 4  # a report, a heartbeat, an append and a registration: none waits for another
+_MOVES_AT_ONCE = 4
+_DRAINED = Verdict(Reason.PREEMPTED, "The worker was asked to go; what was checkpointed is kept.")
+_CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
+_NEVER_ARRIVED = "The answer that gave this attempt to the worker never arrived; nothing was executed."
+
+
+class Agent:
+    """One worker. `run()` returns when it has drained."""
+
+    def __init__(self, settings: Settings, runner: Runner) -> None:
+        self._settings = settings
+        self._runner = runner
+        self._api = Api(settings.api_url, settings.token)
+        self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "call")
+        bulk = ThreadPoolExecutor(_MOVES_AT_ONCE, "move")
+        self._shipper = Shipper(lambda batch: self._call(lambda: self._api.append(batch)), self._on_lost)
+        depot = Depot(self._api, lambda: self._store, settings.data_dir / "cache")
+        self._host = Host(settings, runner, self._shipper, depot, bulk, OomWatch())
+        self._exchange = Exchange(
+            worker=lambda: self._worker,
+            call=lambda batch: self._call(lambda: self._api.report(batch)),
+            free=self._free_slots,
+            on_lease=self._begin,
+            on_unknown=self._register_again,
+        )
+        self._pulse = Pulse(self._heartbeat, self._obey, runner.alive, self._register_again)
+        self._attempts: dict[str, Attempt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._worker = ""
+        self._store = ""
+        self._bell: Doorbell | None = None
+        self._draining = asyncio.Event()
+        self._unknown = asyncio.Event()
+
+    async def run(self) -> None:
+        """Register, work, and return after a drain. Raises NeutrinoError when the API refuses this worker."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self._runner.attach(self._on_started)
+        registered = await self._register()
+        self._listen(registered)
+        parts = [self._exchange.run(), self._pulse.run(), self._shipper.run(), self._watch(), self._stay_registered()]
+        working = [asyncio.create_task(part) for part in parts]
+        drained = asyncio.create_task(self._drained())
+        await asyncio.wait([*working, drained], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*working, drained):
+            if task.done():
+                task.result()  # a part that failed takes the worker down, loudly
+            task.cancel()
+
+    async def _call(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._calls, work)
+
+    async def _register(self) -> WorkerRegistered:
+        settings = self._settings
+        body = RegisterWorker(
+            name=settings.name,
+            pool=settings.pool,
+            slots=settings.slots,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=metadata.version("neutrino-ai"),
+        )
+        backoff = Backoff()
+        while True:
+            asked = clock()
+            try:
+                registered = await self._call(lambda: self._api.register(body))
+            except NeutrinoError as error:
+                if not error.retryable:
+                    raise
+                await backoff.wait(error)
+                continue
+            backoff.reset()
+            self._worker, self._store = registered.worker, registered.store
+            self._pulse.begin(asked, registered.lease_seconds, registered.heartbeat_seconds)
+            log.info("Registered as %s (%s) in pool %s.", registered.worker, settings.name, settings.pool)
+            return registered
+
+    def _listen(self, registered: WorkerRegistered) -> None:
+        loop = asyncio.get_running_loop()
+        pool_queue, own_queue = registered.queues
+        self._bell = Doorbell(
+            celery_app(self._settings.redis_url),
+            worker=registered.worker,
+            pool_queue=pool_queue,
+            own_queue=own_queue,
+            on_work=lambda: _soon(loop, self._exchange.work_waits),
+            on_beat=lambda: _soon(loop, self._pulse.beat_now),
+        )
+        self._bell.start()
+
+    def _register_again(self) -> None:
+        self._unknown.set()
+
+    async def _stay_registered(self) -> None:
+        """When the API does not know this worker any more: first end everything, as registering claims we did."""
+        while True:
+            await self._unknown.wait()
+            log.error("The API does not know this worker any more. Starting anew.")
+            self._surrender()
+            while self._attempts:
+                await asyncio.wait(self._tasks)
+            await self._register()
+            self._unknown.clear()
+            self._exchange.work_waits()
+
+    def _free_slots(self) -> int:
+        if self._draining.is_set() or self._unknown.is_set() or self._pulse.expired:
+            return 0
+        return max(0, self._settings.slots - len(self._attempts))
+
+    def _begin(self, lease: Lease) -> None:
+        try:
+            attempt = Attempt(lease, self._host)
+        except NeutrinoError as error:
+            text = f"This worker cannot read the job; it may be older than the API. {error}"
+            self._exchange.report(
+                Report(attempt=lease.attempt, reason=Reason.INFRA_ERROR, message=text[:LONGEST_MESSAGE])
+            )
+            return
+        self._attempts[lease.attempt] = attempt
+        if self._draining.is_set():
+            attempt.stop(_DRAINED, grace=0)
+        task = asyncio.get_running_loop().create_task(self._live(attempt))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _live(self, attempt: Attempt) -> None:
+        report: Report | None
+        try:
+            report = await attempt.live()
+        except Exception as error:
+            log.exception("Attempt %s failed in the worker itself.", attempt.name)
+            text = f"The worker itself failed: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+            report = None if attempt.lost else Report(attempt=attempt.name, reason=Reason.INFRA_ERROR, message=text)
+        del self._attempts[attempt.name]
+        if report is None:
+            self._exchange.slot_freed()
+        else:
+            self._exchange.report(report)
+
+    def _on_started(self, name: str, leader: int) -> None:
+        if attempt := self._attempts.get(name):
+            attempt.started(leader)
+
+    def _on_lost(self, name: str) -> None:
+        self._exchange.forget(name)
+        if attempt := self._attempts.get(name):
+            log.warning("The lease of %s is lost; killing it.", name)
+            attempt.lose()
+
+    async def _heartbeat(self) -> HeartbeatReply:
+        held = (*self._attempts, *self._exchange.unsent)
+        beat = Heartbeat(worker=self._worker, attempts=tuple(held), draining=self._draining.is_set())
+        return await self._call(lambda: self._api.heartbeat(beat))
+
+    async def _obey(self, reply: HeartbeatReply) -> None:
+        for name in reply.lost:
+            self._on_lost(name)
+        for name in reply.cancel:
+            if attempt := self._attempts.get(name):
+                attempt.stop(_CANCELLED, self._settings.grace)
+        if reply.drain:
+            self._drain()
+        if reply.waiting:
+            self._exchange.work_waits()
+        if reply.orphans:
+            # A claim under way may be about to bring them. One that is over and did not bring them never will.
+            await self._exchange.settled()
+            for name in set(reply.orphans) - self._attempts.keys():
+                self._exchange.report(Report(attempt=name, reason=Reason.CLAIM_LOST, message=_NEVER_ARRIVED))
+
+    async def _watch(self) -> None:
+        """Look at limits and leases, and at whether the pool's bells are for us."""
+        full_before = False
+        while True:
+            await asyncio.sleep(_TICK)
+            if self._pulse.expired and self._attempts:
+                log.error("No answer from the API for too long: giving %d attempts up.", len(self._attempts))
+                self._surrender()
+            old = [attempt for attempt in self._attempts.values() if clock() - attempt.began > _TICK]
+            if old:
+                table = proctree.parents()
+                for attempt in old:
+                    attempt.check_limits(table)
+            full = self._free_slots() == 0
+            if self._bell is not None:
+                self._bell.listen_to_pool(not (full and full_before))
+            full_before = full
+
+    def _surrender(self) -> None:
+        for name in self._exchange.unsent:
+            self._exchange.forget(name)
+        for attempt in self._attempts.values():
+            attempt.lose()
+
+    def _on_signal(self) -> None:
+        if self._draining.is_set():
+            log.warning("Asked to go a second time: killing what is left.")
+            for attempt in self._attempts.values():
+                attempt.kill()
+        self._drain()
+
+    def _drain(self) -> None:
+        if self._draining.is_set():
+            return
+        log.info("Draining %d attempts.", len(self._attempts))
+        self._draining.set()
+        for attempt in self._attempts.values():
+            attempt.stop(_DRAINED, self._settings.drain)
+        self._pulse.beat_now()
+
+    async def _drained(self) -> None:
+        """Return when a drain was asked for and everything is over and reported, or cannot be any more."""
+        await self._draining.wait()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._exchange.emptied()
+
+
+def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(act)

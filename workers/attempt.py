@@ -1,0 +1,250 @@
+"""One attempt on this worker, from its lease to its report."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator.domain.document import parse
+from orchestrator.domain.errors import LeaseLost, NeutrinoError
+from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
+from orchestrator.domain.spec import Command, Train
+from orchestrator.domain.state import Reason
+from orchestrator.sdk.plan import CHANNEL, OUTPUT, PLAN, RESUME, WORK, Plan
+from workers.depot import Depot
+from workers.feed import Feed
+from workers.limits import OomWatch, excess
+from workers.runner import Exit, Runner
+from workers.settings import Settings
+from workers.shipper import Shipper
+from workers.streams import LISTEN_AFTER, CheckpointRequest, Streams
+from workers.verdict import Verdict, verdict
+from workers.zygote import clock
+
+Result = TypeVar("Result")
+
+LONGEST_MESSAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What an attempt needs of its worker. `bulk` runs what moves many bytes."""
+
+    settings: Settings
+    runner: Runner
+    shipper: Shipper
+    depot: Depot
+    bulk: Executor
+    oom: OomWatch
+
+
+class _Stopped(Exception):
+    """The attempt is to end, and what was going on is not needed any more."""
+
+
+class Attempt:
+    """`live()` does everything; the other methods are how the agent intervenes."""
+
+    def __init__(self, lease: Lease, host: Host) -> None:
+        self.name = lease.attempt
+        self.spec = parse(lease.document)
+        self.lost = False
+        self.began = clock()
+        self._lease = lease
+        self._host = host
+        self._folder = host.settings.data_dir / "attempts" / lease.attempt
+        self._feed = Feed(lease.attempt)
+        self._stop: Verdict | None = None
+        self._stopped = asyncio.Event()
+        self._leader: int | None = None
+        self._running = False
+        self._checkpoints: set[asyncio.Task[None]] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+
+    async def live(self) -> Report | None:
+        """Stage, run, upload. Returns the report when all of the attempt's processes are gone and all of its output is
+        stored; None when nothing of it is wanted any more."""
+        shipper = self._host.shipper
+        shipper.add(self.name, self._feed)
+        self._after(self._lease.timeout_seconds, self._time_out)
+        try:
+            found, output = await self._work()
+            if not self.lost and not self._feed.empty:
+                await shipper.flush(self.name)
+        finally:
+            shipper.drop(self.name)
+            for timer in self._timers:
+                timer.cancel()
+            await self._clear()
+        if self.lost:
+            return None
+        message = found.message[:LONGEST_MESSAGE]
+        return Report(attempt=self.name, reason=found.reason, message=message, exit_code=found.exit_code, output=output)
+
+    def stop(self, why: Verdict, grace: float) -> None:
+        """End the attempt gently: SIGTERM now, SIGKILL after `grace` seconds. The first reason is the one reported."""
+        if self._stop is not None:
+            return
+        self._stop = why
+        self._stopped.set()
+        self._feed.add_system(f"Stopping. {why.message}")
+        self._host.shipper.poke()
+        if self._running and grace > 0:
+            self._host.runner.signal(self.name, signal.SIGTERM)
+            self._after(grace, self.kill)
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the attempt's processes at once; the reason given before, if any, stays."""
+        if self._running:
+            self._host.runner.kill(self.name)
+
+    def lose(self) -> None:
+        """The lease is gone: nothing is accepted any more. Kill, and say nothing."""
+        self.lost = True
+        self._stopped.set()
+        self._host.shipper.drop(self.name)
+        self.kill()
+
+    def started(self, leader: int) -> None:
+        """The process exists."""
+        self._leader = leader
+
+    def check_limits(self, table: dict[int, int]) -> None:
+        """Stop the attempt if it uses more than it may. `table` is `proctree.parents()`."""
+        if self._leader is None or not self._running or self._stop is not None:
+            return
+        found = excess(self._leader, self.spec.resources.memory, self._host.settings.most_processes, table)
+        if found is not None:
+            self.stop(found, grace=0)
+
+    def _time_out(self) -> None:
+        text = f"Timed out after {self._lease.timeout_seconds:g} s."
+        self.stop(Verdict(Reason.TIMEOUT, text), self._host.settings.grace)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, act))
+
+    async def _work(self) -> tuple[Verdict, ArtifactUpload | None]:
+        try:
+            await self._stage()
+            end = await self._execute() if self._stop is None and not self.lost else Exit(None)
+        except _Stopped:
+            end = Exit(None)
+        except (NeutrinoError, OSError) as error:
+            return self._unless_stopped(Verdict(Reason.STAGING_FAILED, f"The inputs could not be had. {error}")), None
+        kernel_oom = end.code == -signal.SIGKILL and self._stop is None and self._host.oom.rose()
+        found = verdict(end, self._stop, self._feed.last_stderr, kernel_oom=kernel_oom)
+        if found.reason is not Reason.SUCCEEDED or self.lost or not any(os.scandir(self._folder / OUTPUT)):
+            return found, None
+        try:
+            return found, await self._publish_output()
+        except _Stopped:
+            return self._unless_stopped(found), None
+        except (NeutrinoError, OSError) as error:
+            return self._unless_stopped(Verdict(Reason.UPLOAD_FAILED, f"The output could not be stored. {error}")), None
+
+    def _unless_stopped(self, found: Verdict) -> Verdict:
+        return self._stop or found
+
+    async def _stage(self) -> None:
+        folder = self._folder
+        for path in (folder, folder / WORK, folder / OUTPUT):
+            path.mkdir()
+        spec, resume = self.spec, self._lease.resume
+        depot = self._host.depot
+        if isinstance(spec, Command) and spec.files:
+            await self._in_bulk(lambda: depot.stage_files(spec.files, self._lease.token, folder / WORK))
+            self._feed.add_system(f"Staged {len(spec.files)} files.")
+        if resume is not None:
+            await self._in_bulk(lambda: depot.stage_checkpoint(resume, folder / RESUME))
+            self._feed.add_system(f"Resuming from the checkpoint at step {resume.step}.")
+        self._plan().write(folder)
+
+    def _plan(self) -> Plan:
+        spec = self.spec
+        program = spec if isinstance(spec, Command) else None
+        return Plan(
+            attempt=self.name,
+            workload=spec.workload if isinstance(spec, Train) else "command",
+            params=dict(spec.params),
+            dataset=spec.dataset if isinstance(spec, Train) else None,
+            env=dict(spec.env),
+            command=list(program.command) if program and program.command else None,
+            entrypoint=program.entrypoint if program else None,
+            resume_step=self._lease.resume.step if self._lease.resume else None,
+        )
+
+    async def _execute(self) -> Exit:
+        host = self._host
+        streams = Streams(self._folder, self._feed, host.shipper.poke, self._on_checkpoint)
+        try:
+            ended = host.runner.start(self.name, self._folder, streams.for_child)
+            self._running = True
+            streams.close_child_ends()
+            self._after(LISTEN_AFTER, streams.listen)
+            end = await ended
+            self._running = False
+            if not self.lost:
+                await streams.finish(lambda: host.shipper.room(self.name))
+                await asyncio.gather(*self._checkpoints)
+        finally:
+            streams.close()
+        return end
+
+    async def _publish_output(self) -> ArtifactUpload:
+        prefix = f"{self._lease.prefix}/output"
+        upload = await self._in_bulk(lambda: self._host.depot.publish(self._folder / OUTPUT, prefix))
+        self._feed.add_system(f"Stored {upload.files} files, {upload.size} bytes.")
+        return upload
+
+    def _on_checkpoint(self, request: CheckpointRequest) -> None:
+        task = asyncio.get_running_loop().create_task(self._checkpoint(request))
+        self._checkpoints.add(task)
+        task.add_done_callback(self._checkpoints.discard)
+
+    async def _checkpoint(self, request: CheckpointRequest) -> None:
+        depot, prefix = self._host.depot, self._lease.prefix
+        work = asyncio.get_running_loop().run_in_executor(
+            self._host.bulk, lambda: depot.checkpoint(self.name, request.path, request.step, prefix)
+        )
+        try:
+            await work
+        except LeaseLost:
+            self.lose()
+        except (NeutrinoError, OSError) as error:
+            self._feed.add_system(f"The checkpoint at step {request.step} was not stored. {error}")
+            request.answer(str(error))
+        else:
+            request.answer(None)
+
+    async def _in_bulk(self, work: Callable[[], Result]) -> Result:
+        """Do blocking work in a thread. Raises _Stopped when the attempt is to end before that is done."""
+        doing: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self._host.bulk, work)
+        stopped: asyncio.Future[object] = asyncio.ensure_future(self._stopped.wait())
+        both: list[asyncio.Future[Any]] = [doing, stopped]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not doing.done():
+            doing.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody waits for it any more
+            raise _Stopped
+        return doing.result()
+
+    async def _clear(self) -> None:
+        """Remove the attempt's folder; an empty one without a thread, because that is every no-op job."""
+        folder = self._folder
+        try:
+            for name in (PLAN, CHANNEL):
+                (folder / name).unlink()
+            for path in (folder / WORK, folder / OUTPUT, folder):
+                path.rmdir()
+        except OSError:
+            remove = asyncio.get_running_loop().run_in_executor
+            await remove(self._host.bulk, lambda: shutil.rmtree(folder, ignore_errors=True))

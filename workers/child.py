@@ -1,0 +1,165 @@
+"""The forked process of one attempt, from the fork to its exit.
+
+The process leads a session and a group of its own, dies with the zygote, and is the subreaper of everything it starts,
+so that what it leaves behind can be found. When the job is a Python function or a workload, it runs right here. When it
+is an argv, this process stays as its parent, the way an init does, and cleans up after it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from orchestrator.domain.run import Interrupted, Run
+from orchestrator.sdk.plan import RUN_DIR, WORK, Plan
+from orchestrator.sdk.run import run as attached_run
+from workers import proctree
+from workers.workloads import command
+
+INTERRUPTED_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, to be gone on with elsewhere
+_NOT_FOUND_CODE, _NOT_EXECUTABLE_CODE = 127, 126  # as every shell has it
+_OOM_SCORE = b"600"  # the kernel's out-of-memory killer takes the job before the worker
+_PROGRAM_DEFAULTS = (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
+_MOST_DESCRIPTORS = 65536
+
+
+def main(folder: Path, stdio: list[int], zygote: int, workloads: Mapping[str, str]) -> NoReturn:
+    """Become the attempt whose plan lies in `folder`, with `stdio` as its stdout and stderr. Ends the process."""
+    _isolate(folder, stdio, zygote)
+    plan = Plan.read(folder)
+    _set_environment(folder, plan)
+    if plan.command is not None:
+        _be_init_of(plan.command)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.path.insert(0, str(folder / WORK))
+    importlib.invalidate_caches()
+    gc.enable()
+    _leave(_call(_work_of(plan, workloads)))
+
+
+def _isolate(folder: Path, stdio: list[int], zygote: int) -> None:
+    os.setsid()
+    proctree.die_with_parent()
+    if os.getppid() != zygote:  # it died before we asked to be told
+        os.kill(os.getpid(), signal.SIGKILL)
+    proctree.become_subreaper()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for target, source in enumerate((nothing, *stdio)):
+        os.dup2(source, target)
+    os.closerange(3, max(_MOST_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    os.chdir(folder / WORK)
+    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(score, _OOM_SCORE)
+    os.close(score)
+
+
+def _set_environment(folder: Path, plan: Plan) -> None:
+    work = str(folder / WORK)
+    os.environ["HOME"] = work
+    os.environ.update(plan.env)
+    given = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{work}{os.pathsep}{given}" if given else work
+    os.environ[RUN_DIR] = str(folder)
+
+
+def _work_of(plan: Plan, workloads: Mapping[str, str]) -> Callable[[Run], None]:
+    entrypoint = plan.entrypoint
+    if entrypoint is not None:
+        return lambda run: command.call(run, entrypoint)
+    module, _, name = workloads[plan.workload].partition(":")
+    work: Callable[[Run], None] = getattr(importlib.import_module(module), name)
+    return work
+
+
+def _call(work: Callable[[Run], None]) -> int:
+    """Run the user's code and turn its end into an exit code, the way the interpreter does."""
+    try:
+        work(attached_run())
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread() and not thread.daemon:
+                thread.join()
+    except SystemExit as end:
+        return _exit_code(end)
+    except Interrupted:
+        return INTERRUPTED_CODE
+    except BaseException:  # noqa: BLE001 - user code may raise anything; this is the outermost frame
+        _print_exception()
+        return 1
+    return 0
+
+
+def _print_exception() -> None:
+    sys.excepthook(*sys.exc_info())
+
+
+def _exit_code(end: SystemExit) -> int:
+    if end.code is None or isinstance(end.code, int):
+        return (end.code or 0) & 0xFF
+    sys.stderr.write(f"{end.code}\n")
+    return 1
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without the interpreter's slow end, but with all that user code may count on; nothing stays behind."""
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit skips them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:  # noqa: BLE001 - a broken exit handler must not keep the process alive
+        _print_exception()
+    _reap_the_rest()
+    os._exit(code)
+
+
+def _reap_the_rest() -> None:
+    """End everything below this process. As a subreaper it is told by wait() whether there is anything."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] != 0:
+                continue
+        except ChildProcessError:
+            return
+        proctree.kill_tree(os.getpid(), with_root=False)
+        os.waitpid(-1, 0)
+
+
+def _be_init_of(argv: list[str]) -> NoReturn:
+    """Run a program, wait for it, clean up after it, and end the way it ended."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it is meant for the program, which gets it through the group
+    program = os.fork()
+    if program == 0:
+        _exec(argv)
+    ended = 0
+    while ended != program:
+        ended, status = os.wait()
+    _reap_the_rest()
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number not in {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _exec(argv: list[str]) -> NoReturn:
+    for number in _PROGRAM_DEFAULTS:  # an ignored signal stays ignored in the new program
+        signal.signal(number, signal.SIG_DFL)
+    proctree.die_with_parent()
+    try:
+        os.execvpe(argv[0], argv, os.environ)  # noqa: S606 - an argv, and no shell, is what the user gave
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        os._exit(_NOT_FOUND_CODE if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE_CODE)

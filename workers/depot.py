@@ -1,0 +1,125 @@
+"""Brings an attempt's inputs to its folder and its outputs to the store. Blocking: the agent calls it in threads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cloud_adapters import artifacts
+from cloud_adapters.base import ObjectStore
+from cloud_adapters.registry import open_store
+from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
+from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef, PublishCheckpoint
+from orchestrator.domain.spec import SourceFile
+from workers.api import Api
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_TRIES = 4
+_FIRST_PAUSE = 0.5  # seconds; doubled each time
+_CACHE_BYTES = 2 * 1024**3
+
+
+class Depot:
+    """Files that users named come from the API and are kept by their hash; artifacts come from and go to stores. `store`
+    gives the address of the one where this worker's artifacts go."""
+
+    def __init__(self, api: Api, store: Callable[[], str], cache: Path) -> None:
+        self._api = api
+        self._store = store
+        self._cache = cache
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def publish(self, folder: Path, prefix: str) -> ArtifactUpload:
+        """Upload a folder as an artifact. Raises a NeutrinoError when it cannot be stored."""
+        uri = self._store()
+        store = open_store(uri)
+        manifest = retried(lambda: artifacts.publish(store, prefix, folder))
+        return ArtifactUpload(
+            store=uri, prefix=prefix, digest=manifest.digest, size=manifest.size, files=len(manifest.files)
+        )
+
+    def checkpoint(self, attempt: str, folder: Path, step: int, prefix: str) -> None:
+        """Upload a folder, make it the attempt's newest checkpoint, and remove those it replaces. Raises LeaseLost."""
+        upload = self.publish(folder, f"{prefix}/checkpoints/{step}-{random.getrandbits(64):016x}")
+        committed = retried(
+            lambda: self._api.checkpoint(PublishCheckpoint(attempt=attempt, step=step, artifact=upload))
+        )
+        store = open_store(upload.store)
+        for old in committed.superseded:
+            self._discard(store, old)
+
+    def _discard(self, store: ObjectStore, prefix: str) -> None:
+        try:
+            artifacts.discard(store, prefix)
+        except NeutrinoError as error:  # the newest is committed, and that is what counts
+            log.warning("The old checkpoint at %s could not be removed: %s", prefix, error)
+
+    def stage_checkpoint(self, checkpoint: CheckpointRef, folder: Path) -> None:
+        """Fetch and verify a committed checkpoint. Raises a NeutrinoError when it cannot be had intact."""
+        store = open_store(checkpoint.store)
+        retried(lambda: artifacts.fetch(store, checkpoint.prefix, checkpoint.digest, folder))
+
+    def stage_files(self, files: tuple[SourceFile, ...], token: str, work: Path) -> None:
+        """Place the user's files into the working folder. Raises a NeutrinoError when one cannot be had intact."""
+        for file in files:
+            kept = self._cached(file, token)
+            target = work / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(kept, target)  # no link: the job may write to its copy
+            target.chmod(0o755 if file.executable else 0o644)
+
+    def _cached(self, file: SourceFile, token: str) -> Path:
+        kept = self._cache / file.sha256
+        if kept.exists() and _sha256(kept.read_bytes()) == file.sha256:
+            os.utime(kept)
+            return kept
+        data = retried(lambda: self._download(file, token))
+        self._make_room(len(data))
+        partial = self._cache / f"{file.sha256}.{random.getrandbits(64):x}"
+        partial.write_bytes(data)
+        partial.replace(kept)
+        return kept
+
+    def _download(self, file: SourceFile, token: str) -> bytes:
+        data = self._api.file(file.sha256, token)
+        if _sha256(data) != file.sha256:
+            raise CorruptArtifact(f"{file.path}: the bytes that arrived do not match the hash.")
+        return data
+
+    def _make_room(self, size: int) -> None:
+        """Forget the files that were not used for longest."""
+        kept = sorted(((entry.stat().st_atime, entry) for entry in self._cache.iterdir()), key=lambda pair: pair[0])
+        total = size + sum(entry.stat().st_size for _, entry in kept)
+        for _, entry in kept:
+            if total <= _CACHE_BYTES:
+                return
+            total -= entry.stat().st_size
+            with contextlib.suppress(FileNotFoundError):  # another thread was faster
+                entry.unlink()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def retried(work: Callable[[], Result]) -> Result:
+    """Do it, and again a few times when the error says that this can help, or bytes arrived damaged."""
+    for remaining in range(_TRIES - 1, -1, -1):
+        try:
+            return work()
+        except NeutrinoError as error:
+            if remaining == 0 or not (error.retryable or isinstance(error, CorruptArtifact)):
+                raise
+        time.sleep(_FIRST_PAUSE * 2 ** (_TRIES - 1 - remaining))
+    raise AssertionError("the last try returns or raises")

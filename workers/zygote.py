@@ -1,0 +1,183 @@
+"""The zygote: a small warm process from which every attempt is forked, so that no job pays for starting Python.
+
+It has one thread and little memory, because both make forking dear or dangerous. It talks to the agent in packets over
+a socket (one JSON list each; a new attempt's stdout and stderr travel with the packet), waits for the attempts, and is
+the one that kills them: as their parent it knows that a process id has not been given to somebody else.
+
+It is also the dead man's switch. When the agent is gone, or has not renewed the right to run in time because it is
+stopped or cut off, everything is killed without being asked.
+
+ADR 0005 has the reasons and the figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from workers import child, proctree
+
+LARGEST_PACKET = 64 * 1024
+_RETRY_MS = 20
+_MOST_NEWS = 200
+
+
+def clock() -> float:
+    """Seconds that also pass while the machine sleeps; the same for all processes of a machine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Zygote:
+    """Forks, waits and kills as the agent says."""
+
+    def __init__(self, agent: socket.socket, workloads: dict[str, str]) -> None:
+        self._agent = agent
+        agent.setblocking(False)  # recv_fds ignores MSG_DONTWAIT (seen in Python 3.11)
+        self._workloads = workloads
+        self._leaders: dict[int, str] = {}
+        self._started: list[tuple[str, int]] = []  # still to be told to the agent
+        self._ended: list[tuple[str, int | None, str]] = []  # the same
+        self._strays_possible = False
+        self._deadline = float("inf")
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(agent, select.POLLIN)
+
+    def serve(self) -> None:
+        """Obey until the agent is gone; then leave nothing running."""
+        with contextlib.suppress(ConnectionError):
+            while self._obey():
+                self._reap()
+                self._tell()
+                self._poll.poll(self._patience())
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, 4096)
+                if clock() > self._deadline:
+                    self._kill_everything()
+        self._kill_everything()
+        while self._leaders or self._kill_strays():
+            self._reap()
+            time.sleep(_RETRY_MS / 1000)
+
+    def _patience(self) -> int | None:
+        """Milliseconds until something is to be done unasked."""
+        if self._strays_possible or self._ended or self._started:
+            return _RETRY_MS
+        if self._leaders and self._deadline < float("inf"):
+            return max(0, int((self._deadline - clock()) * 1000) + 1)
+        return None
+
+    def _obey(self) -> bool:
+        """Do what the waiting packets say. False when the agent is gone."""
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self._agent, LARGEST_PACKET, 2)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            match json.loads(data):
+                case ["start", attempt, folder]:
+                    self._start(attempt, folder, fds)
+                case ["signal", attempt, number]:
+                    for leader in self._leaders_of(attempt):
+                        os.killpg(leader, number)
+                        os.killpg(leader, signal.SIGCONT)
+                case ["kill", attempt]:
+                    for leader in self._leaders_of(attempt):
+                        proctree.kill_tree(leader)
+                case ["alive", deadline]:
+                    self._deadline = deadline
+                case unknown:
+                    raise ValueError(f"not a packet of the agent: {unknown!r}")
+
+    def _leaders_of(self, attempt: str) -> list[int]:
+        return [pid for pid, name in self._leaders.items() if name == attempt]
+
+    def _start(self, attempt: str, folder: str, fds: list[int]) -> None:
+        me = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._ended.append((attempt, None, f"No process could be made: {error.strerror}."))
+            pid = -1
+        if pid == 0:
+            try:
+                child.main(Path(folder), fds, me, self._workloads)
+            finally:  # only after a fault of ours: the traceback goes to the attempt's log
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+        for fd in fds:
+            os.close(fd)
+        if pid > 0:
+            self._leaders[pid] = attempt
+            self._started.append((attempt, pid))
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    self._strays_possible |= not self._leaders
+                    break
+                attempt = self._leaders.pop(pid, None)
+                if attempt is not None:
+                    # A leader that exits by itself has seen to its descendants; one that was killed could not.
+                    self._strays_possible |= os.WIFSIGNALED(status)
+                    self._ended.append((attempt, os.waitstatus_to_exitcode(status), ""))
+
+    def _tell(self) -> None:
+        """Tell what started, and what is gone: once a leader was killed, only when all that it left is gone as well."""
+        if self._strays_possible:
+            self._strays_possible = self._kill_strays()
+        ended = [] if self._strays_possible else self._ended[:_MOST_NEWS]
+        started = self._started[:_MOST_NEWS]
+        if started or ended:
+            with contextlib.suppress(BlockingIOError):  # the agent is slow: the next round tells it
+                self._agent.send(json.dumps([started, ended]).encode())
+                del self._started[:_MOST_NEWS]
+                del self._ended[: len(ended)]
+
+    def _kill_strays(self) -> bool:
+        """Kill children that are no leaders: they came here when their leader died. True if there were any."""
+        table = proctree.parents()
+        strays = [pid for pid in proctree.children(os.getpid(), table) if pid not in self._leaders]
+        for pid in strays:
+            proctree.kill_tree(pid)
+        return bool(strays)
+
+    def _kill_everything(self) -> None:
+        for pid in self._leaders:
+            proctree.kill_tree(pid)
+
+
+def main() -> None:
+    """Entry point: `python -m workers.zygote <fd of the socket to the agent> <workloads as JSON>`."""
+    agent = socket.socket(fileno=int(sys.argv[1]))
+    # The agent decides when to end; a Ctrl-C or a stop of the whole group is meant for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    proctree.become_subreaper()
+    os.umask(0o022)
+    zygote = Zygote(agent, json.loads(sys.argv[2]))
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    zygote.serve()
+
+
+if __name__ == "__main__":
+    main()
