@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -18,8 +17,8 @@ from typing import ClassVar
 import psutil
 import psycopg
 
-from orchestrator.embedded import account, process
-from orchestrator.embedded.errors import ServiceFailed, WrongPostgresVersion
+from orchestrator.embedded import account, once, process
+from orchestrator.embedded.errors import WrongPostgresVersion
 from orchestrator.embedded.process import Child
 from orchestrator.embedded.server import ENVIRONMENT, Server, program
 
@@ -41,7 +40,6 @@ SETTINGS: Mapping[str, str] = {
 """For a small machine. Durability is Postgres's default: every commit is on disk before it is answered."""
 
 _INITDB = ("--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--auth-local=reject")
-_INITDB_TIMEOUT_S = 120
 _READY_WITHIN_S = 120.0  # replaying the log after a crash takes its time
 _GRACE_S = 20.0
 
@@ -122,24 +120,7 @@ class Postgres(Server):
         self._run([*runner.prefix, str(binary), *options], "\n".join(statements) + "\n")
 
     def _run(self, argv: Sequence[str], text: str = "") -> None:
-        done = subprocess.run(
-            argv,
-            input=text,
-            text=True,
-            env=ENVIRONMENT,
-            cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_INITDB_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            tail = done.stdout.splitlines()[-20:]
-            raise ServiceFailed(
-                f"The database in {self.data_dir} could not be set up: exit code {done.returncode}.",
-                hint="\n  ".join(["It said:", *tail]),
-                log_tail=tail,
-            )
+        once.run(f"The setup of the database in {self.data_dir}", argv, env=ENVIRONMENT, cwd=Path("/"), text=text)
 
     def _clear_the_dead(self) -> None:
         """End backends that outlived their postmaster, and remove its note.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from orchestrator.embedded import once
 from orchestrator.embedded.process import Child, at_once
 
 _PROBE_S = 2.0
@@ -71,6 +72,11 @@ def child(
         grace_s=service.grace_s,
         ready=ready,
     )
+
+
+def run(service: Service, name: str, values: Mapping[str, str], cwd: Path, *arguments: str) -> str:
+    """Run a service that ends by itself; returns its output. Raises ServiceFailed when it fails."""
+    return once.run(name, command(service, *arguments), env=environment(service, values), cwd=cwd)
 
 
 def answers(url: str) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,7 +15,6 @@ from typing import Self
 
 from orchestrator.embedded import credentials, folder, ports, remote, services
 from orchestrator.embedded.credentials import Credentials
-from orchestrator.embedded.errors import ServiceFailed
 from orchestrator.embedded.lock import FolderLock
 from orchestrator.embedded.postgres import Postgres
 from orchestrator.embedded.process import Child, at_once
@@ -29,7 +27,6 @@ from orchestrator.embedded.supervisor import Supervisor
 USUAL_PORT = 8470
 POOL = "local"
 
-_ONCE_TIMEOUT_S = 300.0
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
@@ -156,7 +153,7 @@ class Stack:
         self._values = self._addresses()
         self._serve(supervisor, "DATABASE_URL", Postgres(self.data_dir / "postgres"))
         self._serve(supervisor, "REDIS_URL", Redis(self.data_dir / "redis"))
-        self._once("migrations", MIGRATIONS)
+        services.run(MIGRATIONS, "migrations", self._values, self.data_dir)
         self._credentials = credentials.ensure(self._credentials_file, self._bootstrap)
         supervisor.start(self._child(API, "api", ready=lambda: services.answers(self.url)))
         if not services.accepts(self.url, self.admin_token):  # the file belongs to another database
@@ -210,23 +207,7 @@ class Stack:
         return self.data_dir / "credentials.json"
 
     def _bootstrap(self, rotate: bool) -> Mapping[str, str | None]:
-        made: dict[str, str | None] = json.loads(self._once("bootstrap", BOOTSTRAP, *(["--rotate"] if rotate else [])))
+        options = ["--rotate"] if rotate else []
+        output = services.run(BOOTSTRAP, "bootstrap", self._values, self.data_dir, *options)
+        made: dict[str, str | None] = json.loads(output)
         return made
-
-    def _once(self, name: str, service: Service, *arguments: str) -> str:
-        """Run a service that ends by itself; returns what it printed."""
-        done = subprocess.run(
-            services.command(service, *arguments),
-            env=services.environment(service, self._values),
-            cwd=self.data_dir,
-            capture_output=True,
-            text=True,
-            timeout=_ONCE_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            tail = done.stderr.splitlines()[-20:]
-            raise ServiceFailed(
-                f"{name} failed with exit code {done.returncode}.", hint="\n  ".join(["It said:", *tail]), log_tail=tail
-            )
-        return done.stdout
