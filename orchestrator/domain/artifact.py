@@ -61,6 +61,9 @@ class Manifest(Model):
             raise ValueError("the files of a manifest are sorted by path and each path appears once")
         if MANIFEST_NAME in paths:
             raise ValueError(f"{MANIFEST_NAME} is the manifest's own name")
+        folders = {parent.as_posix() for path in paths for parent in PurePosixPath(path).parents}
+        if both := folders.intersection(paths):
+            raise ValueError(f"{min(both)!r} is a file and a folder at once")
         return self
 
     @classmethod

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_DURATION = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
+_DURATION = re.compile(r"^(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d+)?)s)?$", re.ASCII)
 _UNIT_SECONDS = (86400, 3600, 60, 1)
-_MEMORY = re.compile(r"^(\d+(?:\.\d+)?)\s*(|[KMGT]i?)B?$")
+_MEMORY = re.compile(r"^(\d{1,18}(?:\.\d+)?)\s*(|[KMGT]i?)B?$", re.ASCII)
 _MEMORY_UNITS = {
     "": 1,
     **{f"{p}i": 1024**n for n, p in enumerate("KMGT", 1)},
     **{p: 1000**n for n, p in enumerate("KMGT", 1)},
 }
-_GPU = re.compile(r"^([A-Za-z][A-Za-z0-9-]{0,31})(?::(\d{1,4}))?$")
+_GPU = re.compile(r"^([A-Za-z][A-Za-z0-9-]{0,31})(?::(\d{1,4}))?$", re.ASCII)
 
 
 def parse_duration(value: object) -> float:
@@ -29,13 +30,14 @@ def parse_duration(value: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """`5400.0` as `1h30m`."""
-    whole, rest = divmod(seconds, 1)
-    text = ""
+    """`5400.0` as `1h30m`, `90.5` as `90.5s`: `parse_duration` gives back the very same number."""
+    if seconds % 1:
+        return f"{Decimal(repr(float(seconds))):f}s"
+    text, whole = "", int(seconds)
     for unit, letter in zip(_UNIT_SECONDS[:3], "dhm", strict=True):
-        count, whole = divmod(int(whole), unit)
+        count, whole = divmod(whole, unit)
         text += f"{count}{letter}" if count else ""
-    return text + (f"{whole + rest:g}s" if whole or rest or not text else "")
+    return text + (f"{whole}s" if whole or not text else "")
 
 
 def parse_memory(value: object) -> int:
@@ -71,7 +73,7 @@ def parse_gpu(value: object) -> Gpu:
     if isinstance(value, Gpu):
         return value
     match = _GPU.match(value) if isinstance(value, str) else None
-    if match is None or match[2] == "0":
+    if match is None or (match[2] is not None and int(match[2]) == 0):
         raise ValueError("not a GPU request; write T4, A100:8 or H100:1")
     return Gpu(match[1].upper(), int(match[2] or 1))
 

@@ -146,7 +146,9 @@ class JobSpec(Model):
             return data
         rest = {key: value for key, value in data.items() if key != "max_cost_usd"}
         placement = rest.get("placement", Placement())
-        known = placement.model_dump() if isinstance(placement, Placement) else dict(placement)
+        known = placement.model_dump() if isinstance(placement, Placement) else placement
+        if not isinstance(known, dict):
+            return rest  # the placement itself is wrong, and is refused as what it is
         return rest | {"placement": known | {"maxCostUsd": data["max_cost_usd"]}}
 
     def document(self) -> dict[str, Any]:

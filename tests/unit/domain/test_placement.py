@@ -1,0 +1,104 @@
+"""Where jobs go, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.placement import PoolState, Shape, place
+from orchestrator.domain.spec import Cloud, Command, Placement, Resources
+
+
+def _pool(name: str, **changes: object) -> PoolState:
+    known: dict[str, object] = {
+        "id": 1,
+        "cloud": "local",
+        "gpu": None,
+        "workers": 1,
+        "slots": 4,
+        "running": 0,
+        "dispatched": 0,
+    }
+    return PoolState(name=name, **(known | changes))  # type: ignore[arg-type]
+
+
+CPU, T4, TWO_T4 = _pool("cpu"), _pool("t4", cloud="aws", gpu="T4:1"), _pool("t4x2", cloud="gcp", gpu="T4:2")
+BUSY = _pool("busy", running=4, dispatched=8)
+EMPTY = _pool("empty", workers=0, slots=0)
+DRAINING = _pool("draining", workers=2, slots=0)
+
+FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
+    ("nothing asked, any pool; one without an unneeded GPU first", Shape(), [T4, CPU], ["cpu", "t4"]),
+    ("free slots before busy ones", Shape(), [BUSY, CPU], ["cpu", "busy"]),
+    ("workers before none", Shape(), [EMPTY, CPU], ["cpu", "empty"]),
+    ("equal pools by name", Shape(), [_pool("b"), _pool("a")], ["a", "b"]),
+    ("a GPU asked", Shape(gpu="T4:1"), [CPU, T4, TWO_T4], ["t4", "t4x2"]),
+    ("two GPUs asked", Shape(gpu="T4:2"), [CPU, T4, TWO_T4], ["t4x2"]),
+    ("another GPU asked", Shape(gpu="A100:1"), [CPU, T4, TWO_T4], []),
+    ("a cloud asked", Shape(clouds=(Cloud.AWS,)), [CPU, T4, TWO_T4], ["t4"]),
+    ("two clouds asked", Shape(clouds=(Cloud.AWS, Cloud.GCP)), [CPU, T4, TWO_T4], ["t4", "t4x2"]),
+    ("a pool asked", Shape(pool="t4"), [CPU, T4], ["t4"]),
+    ("a pool that is not there", Shape(pool="nope"), [CPU, T4], []),
+    ("two nodes", Shape(nodes=2), [CPU, T4], []),
+    ("no pools", Shape(), [], []),
+]
+
+
+@pytest.mark.parametrize(("shape", "pools", "names"), [row[1:] for row in FITS], ids=[row[0] for row in FITS])
+def test_fitting_pools_best_first(shape: Shape, pools: list[PoolState], names: list[str]) -> None:
+    decision = place(shape, pools)
+    assert [pool.name for pool in decision.pools] == names
+    assert [one.pool for one in decision.considered] == [pool.name for pool in pools]
+
+
+VERDICTS: list[tuple[Shape, PoolState, str]] = [
+    (Shape(), CPU, "fits, 4 of 4 slots free"),
+    (Shape(), BUSY, "fits, 0 of 4 slots free"),
+    (Shape(), EMPTY, "fits, but no worker is online"),
+    (Shape(), DRAINING, "fits, but its workers are draining"),
+    (Shape(gpu="T4:1"), CPU, "has no GPU, not T4:1"),
+    (Shape(gpu="T4:2"), T4, "has T4:1, not T4:2"),
+    (Shape(clouds=(Cloud.AWS, Cloud.GCP)), CPU, "is on local, not on aws or gcp"),
+    (Shape(pool="x"), CPU, "not the pool asked for (x)"),
+    (Shape(nodes=4), CPU, "runs jobs of one node, not of 4"),
+]
+
+
+@pytest.mark.parametrize(("shape", "pool", "verdict"), VERDICTS, ids=[row[2] for row in VERDICTS])
+def test_each_pool_gets_a_verdict_in_words(shape: Shape, pool: PoolState, verdict: str) -> None:
+    (considered,) = place(shape, [pool]).considered
+    assert considered.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("shape", "pools", "message"),
+    [
+        (Shape(), [], "Waiting: there is no pool yet."),
+        (Shape(gpu="T4:1"), [CPU], "Waiting: no pool fits. cpu: has no GPU, not T4:1."),
+        (Shape(), [EMPTY, DRAINING], "Waiting: no worker of pool draining, empty is online."),
+        (Shape(), [BUSY, EMPTY], "Waiting for a free slot in busy (4 of 4 slots run)."),
+    ],
+)
+def test_the_wait_has_a_reason_in_words(shape: Shape, pools: list[PoolState], message: str) -> None:
+    assert place(shape, pools).message == message
+
+
+def test_the_window_of_a_pool_is_two_per_slot() -> None:
+    assert _pool("a", slots=4).room == 8
+    assert _pool("a", slots=4, dispatched=5, running=4).room == 3
+    assert _pool("a", slots=1, dispatched=5).room == 0
+    assert _pool("a", slots=0).room == 0
+
+
+def test_jobs_of_one_shape_have_one_key() -> None:
+    one = Command(name="a", command=("x",), placement=Placement(clouds=(Cloud.GCP, Cloud.AWS)))
+    other = Command(name="b", command=("y",), placement=Placement(clouds=(Cloud.AWS, Cloud.GCP)))
+    assert Shape.of(one).key() == Shape.of(other).key()
+    assert Shape.of(one).key() == '{"clouds":["aws","gcp"]}'
+    assert Shape.of(Command(name="a", command=("x",))).key() == "{}"
+
+
+def test_a_shape_survives_the_way_through_its_key() -> None:
+    gpu = Command(name="a", command=("x",), resources=Resources(gpu="a100:2", nodes=3))
+    shape = Shape.of(gpu)
+    assert Shape.model_validate_json(shape.key()) == shape
+    assert (shape.gpu, shape.nodes) == ("A100:2", 3)

@@ -1,0 +1,144 @@
+"""What happens after an attempt, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.retry import (
+    ATTEMPT_STATE_OF,
+    DEATHS_TO_QUARANTINE,
+    FAILURE_OF,
+    INFRA_BUDGET,
+    PREEMPTION_BUDGET,
+    Counters,
+    after_attempt,
+)
+from orchestrator.domain.spec import Retry, RetryOn
+from orchestrator.domain.state import AttemptState, JobState, Reason
+
+NO_RETRY, TWICE = Retry(), Retry(max=2)
+QUEUED, FAILED = JobState.QUEUED, JobState.FAILED
+
+TABLE: list[tuple[str, Reason, dict[str, int], Retry, JobState, Reason, float]] = [
+    ("a user's error without retries", Reason.USER_ERROR, {}, NO_RETRY, FAILED, Reason.USER_ERROR, 0),
+    ("a user's first error of two", Reason.USER_ERROR, {}, TWICE, QUEUED, Reason.USER_ERROR, 1),
+    ("a user's second error", Reason.USER_ERROR, {"user_failures": 1}, TWICE, QUEUED, Reason.USER_ERROR, 2),
+    ("a user's third error", Reason.USER_ERROR, {"user_failures": 2}, TWICE, FAILED, Reason.USER_ERROR, 0),
+    ("a timeout is the user's", Reason.TIMEOUT, {}, TWICE, QUEUED, Reason.TIMEOUT, 1),
+    ("a timeout without retries", Reason.TIMEOUT, {}, NO_RETRY, FAILED, Reason.TIMEOUT, 0),
+    ("memory does not grow by trying again", Reason.OOM, {}, Retry(max=100), FAILED, Reason.OOM, 0),
+    ("preemption does not wait", Reason.PREEMPTED, {}, NO_RETRY, QUEUED, Reason.PREEMPTED, 0),
+    (
+        "preemption has a budget",
+        Reason.PREEMPTED,
+        {"preemptions": PREEMPTION_BUDGET},
+        NO_RETRY,
+        FAILED,
+        Reason.PREEMPTED,
+        0,
+    ),
+    ("infrastructure does not spend the user's", Reason.INFRA_ERROR, {}, NO_RETRY, QUEUED, Reason.INFRA_ERROR, 0.5),
+    (
+        "it waits longer each time",
+        Reason.STAGING_FAILED,
+        {"infra_failures": 3},
+        NO_RETRY,
+        QUEUED,
+        Reason.STAGING_FAILED,
+        4,
+    ),
+    (
+        "but no longer than a minute",
+        Reason.UPLOAD_FAILED,
+        {"infra_failures": 9},
+        NO_RETRY,
+        QUEUED,
+        Reason.UPLOAD_FAILED,
+        60,
+    ),
+    (
+        "and not for ever",
+        Reason.INFRA_ERROR,
+        {"infra_failures": INFRA_BUDGET},
+        NO_RETRY,
+        FAILED,
+        Reason.INFRA_ERROR,
+        0,
+    ),
+    ("a first lost lease", Reason.LEASE_LOST, {}, NO_RETRY, QUEUED, Reason.LEASE_LOST, 0.5),
+    ("a second death", Reason.WORKER_LOST, {"worker_deaths": 1}, NO_RETRY, QUEUED, Reason.WORKER_LOST, 0.5),
+    ("a third death quarantines", Reason.LEASE_LOST, {"worker_deaths": 2}, TWICE, FAILED, Reason.QUARANTINED, 0),
+    ("a lost claim costs nothing", Reason.CLAIM_LOST, {"infra_failures": 10}, NO_RETRY, QUEUED, Reason.CLAIM_LOST, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("reason", "before", "retry", "state", "why", "delay"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_an_attempt_ended(
+    reason: Reason, before: dict[str, int], retry: Retry, state: JobState, why: Reason, delay: float
+) -> None:
+    verdict = after_attempt(reason, "It ended.", Counters(**before), retry)
+    assert (verdict.state, verdict.reason, verdict.delay) == (state, why, delay)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(RetryOn.ERROR, Reason.USER_ERROR), (RetryOn.INFRA, Reason.LEASE_LOST), (RetryOn.PREEMPTED, Reason.PREEMPTED)],
+)
+def test_a_kind_of_failure_that_the_user_left_out_is_never_retried(kind: RetryOn, reason: Reason) -> None:
+    others = Retry(max=5, on=tuple(one for one in RetryOn if one is not kind))
+    assert after_attempt(reason, "", Counters(), others).state is FAILED
+    assert after_attempt(reason, "", Counters(), Retry(max=5, on=(kind,))).state is QUEUED
+
+
+@pytest.mark.parametrize(
+    ("reason", "spent"),
+    [
+        (Reason.USER_ERROR, Counters(user_failures=1)),
+        (Reason.OOM, Counters(user_failures=1)),
+        (Reason.INFRA_ERROR, Counters(infra_failures=1)),
+        (Reason.LEASE_LOST, Counters(infra_failures=1, worker_deaths=1)),
+        (Reason.WORKER_LOST, Counters(infra_failures=1, worker_deaths=1)),
+        (Reason.PREEMPTED, Counters(preemptions=1)),
+        (Reason.CLAIM_LOST, Counters()),
+    ],
+)
+def test_each_failure_is_paid_for_by_its_own_budget(reason: Reason, spent: Counters) -> None:
+    assert after_attempt(reason, "", Counters(), TWICE).counters == spent
+
+
+@pytest.mark.parametrize("reason", sorted(FAILURE_OF))
+def test_every_end_has_a_verdict_whatever_was_spent(reason: Reason) -> None:
+    for spent in (0, 1, 2, 5, 50, 10_000):
+        counters = Counters(spent, spent, spent, spent)
+        verdict = after_attempt(reason, "It ended.", counters, Retry(max=100))
+        assert verdict.state in {QUEUED, FAILED}
+        assert 0 <= verdict.delay <= 300
+        assert "It ended." in verdict.message
+
+
+def test_a_retry_says_which_of_how_many_it_is() -> None:
+    verdict = after_attempt(Reason.USER_ERROR, "Exit code 1.", Counters(user_failures=1), Retry(max=3))
+    assert verdict.message == "Exit code 1. Trying again (retry 2 of 3)."
+
+
+def test_quarantine_says_how_many_workers_died_and_what_to_do() -> None:
+    verdict = after_attempt(Reason.WORKER_LOST, "It died.", Counters(worker_deaths=2), TWICE)
+    assert verdict.message.startswith(f"Quarantined: {DEATHS_TO_QUARANTINE} workers died while running this job.")
+    assert "retry it" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        (Reason.SUCCEEDED, AttemptState.SUCCEEDED),
+        (Reason.PREEMPTED, AttemptState.PREEMPTED),
+        (Reason.LEASE_LOST, AttemptState.LOST),
+        (Reason.USER_ERROR, None),
+    ],
+)
+def test_reasons_name_how_the_attempt_ended(reason: Reason, state: Any) -> None:
+    assert ATTEMPT_STATE_OF.get(reason) is state
