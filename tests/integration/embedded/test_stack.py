@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from orchestrator import Client, Command
-from orchestrator.embedded import account
+from orchestrator.embedded import account, credentials
 from orchestrator.embedded.errors import AlreadyRunning, DataFolderError, PortBusy, ServiceFailed
 from orchestrator.embedded.stack import Stack, default_data_dir
 
@@ -171,12 +171,20 @@ def test_a_signal_ends_all_of_it(
     assert not any(map(alive, family))
 
 
-def test_kill_9_ends_all_of_it(
+def test_kill_9_ends_all_of_it_and_the_jobs_that_run(
     separate: tuple[subprocess.Popen[str], Path, list[int]], alive: Alive, until: Until, kill: Kill
 ) -> None:
-    process, _, family = separate
+    process, folder, _ = separate
+    stored = credentials.load(folder / "credentials.json")
+    url = Stack(folder).status().url
+    assert stored is not None
+    with Client(url, token=stored.admin_token) as client:
+        job = client.jobs.submit(Command(name="long", command=["sleep", "1000"]))
+        until(lambda: job.refresh().state == "RUNNING")
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("sleep" in child.name() for child in family)
     kill(process.pid)
-    until(lambda: not any(map(alive, family)))
+    until(lambda: not any(alive(child.pid) for child in family))
 
 
 def test_down_reaches_a_stack_of_another_process(
