@@ -30,6 +30,7 @@ _NOT_FOUND_CODE, _NOT_EXECUTABLE_CODE = 127, 126  # as every shell has it
 _OOM_SCORE = b"600"  # the kernel's out-of-memory killer takes the job before the worker
 _PROGRAM_DEFAULTS = (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 _MOST_DESCRIPTORS = 65536
+_OUR_FILES = frozenset({__file__, command.__file__})
 
 
 def main(folder: Path, stdio: list[int], zygote: int, workloads: Mapping[str, str]) -> NoReturn:
@@ -102,7 +103,13 @@ def _call(work: Callable[[Run], None]) -> int:
 
 
 def _print_exception() -> None:
-    sys.excepthook(*sys.exc_info())
+    """The traceback as Python prints it, from the user's own code on."""
+    kind, error, trace = sys.exc_info()
+    assert kind is not None
+    assert error is not None
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OUR_FILES:
+        trace = trace.tb_next
+    sys.excepthook(kind, error.with_traceback(trace), trace)
 
 
 def _exit_code(end: SystemExit) -> int:

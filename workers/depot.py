@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
-import random
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -31,8 +31,8 @@ _CACHE_BYTES = 2 * 1024**3
 
 
 class Depot:
-    """Files that users named come from the API and are kept by their hash; artifacts come from and go to stores. `store`
-    gives the address of the one where this worker's artifacts go."""
+    """Files that users named come from the API and are kept by their hash; artifacts come from and go to stores.
+    `store` gives the address of the one where this worker's artifacts go."""
 
     def __init__(self, api: Api, store: Callable[[], str], cache: Path) -> None:
         self._api = api
@@ -51,7 +51,7 @@ class Depot:
 
     def checkpoint(self, attempt: str, folder: Path, step: int, prefix: str) -> None:
         """Upload a folder, make it the attempt's newest checkpoint, and remove those it replaces. Raises LeaseLost."""
-        upload = self.publish(folder, f"{prefix}/checkpoints/{step}-{random.getrandbits(64):016x}")
+        upload = self.publish(folder, f"{prefix}/checkpoints/{step}-{secrets.token_hex(8)}")
         committed = retried(
             lambda: self._api.checkpoint(PublishCheckpoint(attempt=attempt, step=step, artifact=upload))
         )
@@ -86,7 +86,7 @@ class Depot:
             return kept
         data = retried(lambda: self._download(file, token))
         self._make_room(len(data))
-        partial = self._cache / f"{file.sha256}.{random.getrandbits(64):x}"
+        partial = self._cache / f"{file.sha256}.{secrets.token_hex(8)}"
         partial.write_bytes(data)
         partial.replace(kept)
         return kept

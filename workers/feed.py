@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from orchestrator.domain.protocol import Append, LogLine, MetricPoint
@@ -19,7 +20,7 @@ class Feed:
     """The queue between an attempt's pipes and the API.
 
     `take()` gives the next batch, and gives the same one again until `accepted()`: its number makes sending it twice
-    harmless.
+    harmless. `on_room` is called when there is room again after there was none.
     """
 
     def __init__(self, attempt: str) -> None:
@@ -32,6 +33,7 @@ class Feed:
         self._next_line = 1
         self._sent: Append | None = None
         self.last_stderr = ""
+        self.on_room: Callable[[], None] | None = None
 
     @property
     def empty(self) -> bool:
@@ -95,8 +97,11 @@ class Feed:
         sent = self._sent
         if sent is None:
             return
+        was_full = not self.has_room
         self._sent = None
         self._next_line += len(sent.lines)
         self._waiting -= sum(len(line.text) + _PER_LINE for line in sent.lines) + len(sent.metrics) * _PER_METRIC
         del self._lines[: len(sent.lines)]
         del self._metrics[: len(sent.metrics)]
+        if was_full and self.has_room and self.on_room is not None:
+            self.on_room()

@@ -78,8 +78,9 @@ class Streams:
 
     def listen(self) -> None:
         """Read whenever there is something, as long as the feed has room."""
+        self._feed.on_room = self.listen
         loop = asyncio.get_running_loop()
-        for fd in self._sinks.keys() - self._listening if self._feed.has_room else ():
+        for fd in self._sinks.keys() - self._listening:
             loop.add_reader(fd, self._on_readable, fd)
             self._listening.add(fd)
 
@@ -119,6 +120,7 @@ class Streams:
 
     async def finish(self, room: Callable[[], Awaitable[None]]) -> None:
         """Read all that is left after the process and all of its descendants have gone. `room` waits for the feed."""
+        self._feed.on_room = None
         self._deafen()
         for fd in list(self._sinks):
             while chunk := self._read_rest(fd):
