@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from orchestrator.store.tables import metadata
 
@@ -19,6 +19,6 @@ def _run(connection: object) -> None:
 if (held := attributes.get("connection")) is not None:
     _run(held)
 else:
-    with create_engine(attributes["url"]).connect() as fresh:
+    with create_engine(attributes["url"], poolclass=NullPool).connect() as fresh:
         _run(fresh)
         fresh.commit()

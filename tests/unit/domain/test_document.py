@@ -44,7 +44,7 @@ def test_max_cost_can_be_written_beside_the_placement_in_python() -> None:
     spec = Command(name="a", command=("true",), max_cost_usd=2)  # type: ignore[call-arg]
     assert spec.placement == Placement(max_cost_usd=2)
     both = Command(name="a", command=("true",), max_cost_usd=2, placement=Placement(clouds=("aws",)))  # type: ignore[call-arg]
-    assert both.placement == Placement(clouds=("aws",), max_cost_usd=2)  # type: ignore[arg-type]
+    assert both.placement == Placement(clouds=("aws",), max_cost_usd=2)
 
 
 @pytest.mark.parametrize("placement", [5, "aws", ["aws"], None, True])
