@@ -1,123 +1,177 @@
-"""Artifacts in object stores: published to be seen whole or not at all, and read so that every byte is checked.
+"""Artifacts in a store: files first, `manifest.json` last and create-only, every byte checked on the way back.
 
-The order is the protocol: a prefix that is never used twice, the files, then `manifest.json`, create-only, as the last.
-Who finds no manifest finds nothing. Only after that does the caller write the database row that readers follow.
+A prefix is used once. Until its manifest exists nobody can see the artifact; `discard` removes the manifest first.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from cloud_adapters.base import CHUNK_BYTES, ObjectStore
+from cloud_adapters.base import MIB, ObjectStore, join_key
+from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.streams import VerifyingReader, copy_to_file, put_file
 from orchestrator.domain.artifact import MANIFEST_NAME, Manifest, ManifestFile
-from orchestrator.domain.errors import CorruptArtifact
+from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NotFound, nearest
 
-MAX_MANIFEST_BYTES = 64 * 1024**2
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-
-class _Hashing:
-    """Passes a file's bytes on and hashes them, so that what was sent is what was hashed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._sha256 = hashlib.sha256()
-        self.size = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self._path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                self._sha256.update(chunk)
-                self.size += len(chunk)
-                yield chunk
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of what has passed, in hex."""
-        return self._sha256.hexdigest()
+THREADS = 8
+MAX_MANIFEST = 64 * MIB
 
 
-def publish(store: ObjectStore, prefix: str, folder: Path) -> Manifest:
-    """Write the files below `folder` as an artifact at `prefix`. Raises PreconditionFailed when one is there."""
-    files = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file():
-            continue
-        name = path.relative_to(folder).as_posix()
-        stream = _Hashing(path)
-        entry = ManifestFile(path=name, size=0, sha256="0" * 64)  # refuses a bad name before a byte is sent
-        store.put(f"{prefix}/{name}", stream)
-        files.append(entry.model_copy(update={"size": stream.size, "sha256": stream.digest}))
-    manifest = Manifest.of(files)
-    store.put(f"{prefix}/{MANIFEST_NAME}", [manifest.to_bytes()], create_only=True)
+def publish(
+    store: ObjectStore, prefix: str, folder: Path, *, on_bytes: Callable[[int], None] | None = None
+) -> Manifest:
+    """Uploads every file below `folder` to `prefix` and makes the artifact visible; returns its manifest.
+
+    Files are hashed while they are read for the upload. Publishing the same content to the same prefix again is no
+    error, so a retry is safe; other content raises PreconditionFailed. `on_bytes` is told about each file's size.
+    """
+    names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
+
+    def one(name: str) -> ManifestFile:
+        digest, size = put_file(store, join_key(prefix, name), folder / name)
+        if on_bytes:
+            on_bytes(size)
+        return ManifestFile(path=name, size=size, sha256=digest)
+
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="publish") as pool:
+        manifest = Manifest.of(list(pool.map(one, names)))
+    commit_manifest(store, prefix, manifest)
     return manifest
+
+
+def commit_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
+    """Makes the artifact visible. All its files must be in place and verified; the manifest is never overwritten.
+
+    Raises PreconditionFailed when another manifest is there already.
+    """
+    data = manifest.to_bytes()
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    try:
+        store.put(join_key(prefix, MANIFEST_NAME), data, md5=md5, create_only=True)
+    except PreconditionFailed as error:
+        if read_manifest(store, prefix).digest != manifest.digest:
+            raise PreconditionFailed(
+                f"{prefix!r} already holds another artifact", hint="Publish to a prefix that was never used."
+            ) from error
 
 
 def read_manifest(store: ObjectStore, prefix: str) -> Manifest:
-    """The manifest at `prefix`. Raises ObjectNotFound when the artifact was never finished, CorruptArtifact when what
-    lies there is no manifest."""
-    key = f"{prefix}/{MANIFEST_NAME}"
-    if store.head(key).size > MAX_MANIFEST_BYTES:
-        raise CorruptArtifact(f"The manifest at {prefix} is larger than any manifest.")
+    """The manifest at `prefix`. Raises ObjectNotFound for an unfinished artifact, CorruptArtifact for a damaged one."""
+    key = join_key(prefix, MANIFEST_NAME)
+    info = store.head(key)
+    if info.size > MAX_MANIFEST:
+        raise CorruptArtifact(f"{key} has {info.size} bytes, which no manifest has")
+    data = bytearray(info.size)
+    store.read_into(key, memoryview(data), etag=info.etag)
+    return parse_manifest(bytes(data), key)
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """The manifest in `data`; CorruptArtifact when it is not one, or not in its canonical form."""
     try:
-        return Manifest.model_validate(json.loads(b"".join(store.get(key))))
-    except (ValueError, ValidationError) as error:
-        raise CorruptArtifact(
-            f"What lies at {key} is not a manifest.", hint="The copy is damaged; use another."
-        ) from error
-
-
-def open_file(store: ObjectStore, prefix: str, path: str) -> Iterator[bytes]:
-    """The bytes of one file of an artifact, unchecked: compare them with the manifest."""
-    return store.get(f"{prefix}/{path}")
-
-
-def fetch(store: ObjectStore, prefix: str, digest: str, folder: Path) -> Manifest:
-    """Copy the artifact whose manifest has this SHA-256 to `folder`, which must not exist and appears whole or not at
-    all. Raises CorruptArtifact when a byte differs."""
-    manifest = read_manifest(store, prefix)
-    if manifest.digest != digest:
-        raise CorruptArtifact(f"The manifest at {prefix} is not the one that was published.", hint="Use another copy.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for file in manifest.files:
-            _fetch_file(store, prefix, file, partial / file.path)
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        manifest = Manifest.model_validate_json(data)
+    except (ValidationError, InvalidSpec) as error:
+        raise CorruptArtifact(f"{where} is not a manifest: {error}") from error
+    if manifest.to_bytes() != data:
+        raise CorruptArtifact(f"{where} is not in its canonical form")
     return manifest
 
 
-def _fetch_file(store: ObjectStore, prefix: str, file: ManifestFile, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sha256, size = hashlib.sha256(), 0
-    with target.open("wb") as out:
-        for chunk in open_file(store, prefix, file.path):
-            size += len(chunk)
-            if size > file.size:
-                break
-            sha256.update(chunk)
-            out.write(chunk)
-        out.flush()
-        os.fsync(out.fileno())
-    if size != file.size or sha256.hexdigest() != file.sha256:
-        raise CorruptArtifact(
-            f"{file.path} at {prefix} is not what was published: its bytes differ.",
-            hint="The copy is damaged; use another.",
-        )
+def fetch(
+    store: ObjectStore,
+    prefix: str,
+    expected: Manifest | str,
+    folder: Path,
+    *,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Manifest:
+    """Downloads the artifact into `folder`, which appears complete and verified or not at all.
+
+    `expected` is the manifest, or the digest that the manifest in the store must have. Raises CorruptArtifact for any
+    byte that differs, ObjectNotFound for a missing file, and FileExistsError when `folder` exists and is not empty.
+    """
+    manifest = _expect(store, prefix, expected)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        staged = Path(temporary) / "files"
+        staged.mkdir()
+
+        def one(file: ManifestFile) -> None:
+            target = staged / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_to_file(open_verified(store, prefix, file), target)
+            if on_bytes:
+                on_bytes(file.size)
+
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool:
+            list(pool.map(one, manifest.files))
+        staged.replace(folder)
+    return manifest
+
+
+def open_file(store: ObjectStore, prefix: str, path: str, *, manifest: Manifest | None = None) -> VerifyingReader:
+    """A stream of one file. Reading it to the end raises CorruptArtifact when its bytes do not match the manifest."""
+    known = manifest or read_manifest(store, prefix)
+    return open_verified(store, prefix, _find(known, path))
+
+
+def open_verified(store: ObjectStore, prefix: str, file: ManifestFile) -> VerifyingReader:
+    """A stream of `file` that checks size and SHA-256, and goes on where it was when a connection breaks."""
+    return VerifyingReader(store, join_key(prefix, file.path), file)
 
 
 def discard(store: ObjectStore, prefix: str) -> None:
-    """Remove an artifact: the manifest first, so that nobody sees half of it."""
-    store.delete(f"{prefix}/{MANIFEST_NAME}")
-    for found in list(store.list(prefix)):
-        store.delete(found.key)
+    """Removes the artifact: the manifest first, so that nobody starts to read it, then every file below `prefix`."""
+    store.delete(join_key(prefix, MANIFEST_NAME))
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="discard") as pool:
+        list(pool.map(store.delete, list(list_keys(store, join_key(prefix) + "/"))))
+
+
+def list_keys(store: ObjectStore, prefix: str) -> Iterator[str]:
+    """Every key that starts with `prefix`, page by page."""
+    token: str | None = None
+    while True:
+        page = store.list_page(prefix, token=token)
+        yield from (info.key for info in page.objects)
+        token = page.next
+        if token is None:
+            return
+
+
+def _expect(store: ObjectStore, prefix: str, expected: Manifest | str) -> Manifest:
+    if isinstance(expected, Manifest):
+        return expected
+    manifest = read_manifest(store, prefix)
+    if manifest.digest != expected:
+        raise CorruptArtifact(f"the manifest at {prefix!r} has digest {manifest.digest}, not {expected}")
+    return manifest
+
+
+def _find(manifest: Manifest, path: str) -> ManifestFile:
+    for file in manifest.files:
+        if file.path == path:
+            return file
+    close = nearest(path, [file.path for file in manifest.files])
+    raise NotFound(f"the artifact has no file {path!r}", suggestions=[close] if close else [])
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The regular files below `folder`; a link is refused, because its target is not part of the artifact."""
+    if not folder.is_dir():
+        raise InvalidSpec(f"{folder} is not a folder")
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(root) / name
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise InvalidSpec(f"{path.relative_to(folder)} is not a regular file", hint="Copy it instead.")
+        yield from (Path(root) / name for name in names)

@@ -1,44 +1,162 @@
-"""The protocol that every object store speaks."""
+"""What every object store can do, in one vocabulary.
+
+A store is opened by `cloud_adapters.registry.open_store(uri)`; keys are relative to that address. All methods are
+synchronous and safe to call from many threads. Providers make one attempt per call and raise the errors of
+`cloud_adapters.errors`; `registry.open_store` wraps them so that retryable failures are retried.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
-CHUNK_BYTES = 1024 * 1024
+from cloud_adapters.errors import InvalidStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MIB = 1024 * 1024
+Bytes = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Where clouds differ. Sizes are in bytes.
+
+    `verifies_md5`: the store refuses a body whose `Content-MD5` does not fit. `key_can_be_prefix`: `a` and `a/b` can
+    both be objects. `enforces_create_only`: set to False only for test servers that ignore preconditions.
+    """
+
+    verifies_md5: bool
+    presigned_read: bool = True
+    key_can_be_prefix: bool = True
+    enforces_create_only: bool = True
+    min_part_size: int = 5 * MIB
+    max_parts: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a store; `size` in bytes."""
+    """An object as the store describes it. `etag` changes with the content and is opaque; `md5` is raw, where known."""
 
     key: str
     size: int
+    etag: str
+    md5: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, sorted by key; `next` continues it and is None on the last page."""
+
+    objects: tuple[ObjectInfo, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An unfinished upload in parts. The store remembers it, so that any process on any machine can go on with it."""
+
+    key: str
+    id: str
+    part_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that has landed; `number` counts from 1, `token` is what the store wants back at the end."""
+
+    number: int
+    size: int
+    md5: bytes | None
+    token: str
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A stream of one object's bytes; a body that ends early raises TransientStoreError, never looks complete."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that this stream will give in all."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fills the front of `buffer` and returns how many bytes; 0 at the end."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
 
 
 class ObjectStore(Protocol):
-    """Objects by key, all or nothing: an object is visible whole or not at all, also after a crash.
-
-    Keys are relative POSIX paths. Every method raises a `cloud_adapters.errors.StoreError` when it cannot do its work.
-    """
+    """A bucket, a container or a folder, at `uri`. `provider` is the entry point's name."""
 
     @property
-    def uri(self) -> str:
-        """The address from which `cloud_adapters.registry.open_store` makes this store again."""
+    def uri(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def region(self) -> str | None:
+        """Where the bytes lie, as far as it is known without asking; the key of the egress tariff."""
 
-    def put(self, key: str, chunks: Iterable[bytes], *, create_only: bool = False) -> None:
-        """Write an object. With `create_only`, raises PreconditionFailed when there is one of that key: of several who
-        try at once, exactly one succeeds."""
+    @property
+    def capabilities(self) -> Capabilities: ...
 
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes of an object from `offset` on, in chunks. Raises ObjectNotFound before the first chunk."""
+    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+        """Stores a whole object in one request, all of it or nothing.
 
-    def head(self, key: str) -> ObjectInfo:
-        """What is known of an object. Raises ObjectNotFound."""
+        With `create_only` an existing object raises PreconditionFailed. `md5` is the raw digest of `data`; the store
+        is asked to verify it.
+        """
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key begins with `prefix` followed by a slash, in the order of their keys."""
+    def open(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Reader:
+        """Streams bytes `start` to `end` (exclusive). With `etag`, an object that changed raises PreconditionFailed."""
+
+    def read_into(self, key: str, buffer: memoryview, *, start: int = 0, etag: str | None = None) -> None:
+        """Fills `buffer` with the bytes from `start` on; raises TransientStoreError when fewer come."""
+
+    def head(self, key: str) -> ObjectInfo: ...
+
+    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page: ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Removes the object; one that does not exist is no error."""
+
+    def can_copy_from(self, source: ObjectStore) -> bool:
+        """Whether `copy_from(source, …)` runs inside the provider, without the bytes passing through here."""
+
+    def copy_from(self, source: ObjectStore, source_key: str, key: str) -> ObjectInfo: ...
+
+    def presign(self, key: str, *, seconds: int) -> str:
+        """A URL that lets its holder read the object for `seconds`."""
+
+    def start_upload(self, key: str, *, part_size: int) -> Upload:
+        """Begins an upload in parts; all parts but the last hold `part_size` bytes."""
+
+    def find_upload(self, key: str, *, part_size: int) -> Upload | None:
+        """The unfinished upload of `key` that was started with this `part_size`, if there is one."""
+
+    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part: ...
+
+    def list_parts(self, upload: Upload) -> tuple[Part, ...]: ...
+
+    def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo: ...
+
+    def abort_upload(self, upload: Upload) -> None: ...
+
+
+def check_key(key: str) -> str:
+    """The key, or InvalidStore for one that some store would not keep as it is, or that climbs out of its folder."""
+    segments = key.split("/")
+    if not key or key.startswith("/") or any(segment in {".", ".."} for segment in segments):
+        raise InvalidStore(f"{key!r} is not a key inside a store", hint="Use a relative path without '..'.")
+    if "" in segments or any(ord(char) < 32 or ord(char) == 127 for char in key) or len(key.encode()) > 1024:
+        raise InvalidStore(f"{key!r} is not a key that every store keeps unchanged")
+    return key
+
+
+def join_key(*parts: str) -> str:
+    """The parts with single slashes between them; empty parts vanish."""
+    return "/".join(stripped for part in parts if (stripped := part.strip("/")))

@@ -1,61 +1,94 @@
-"""What can go wrong with an object store, whoever's it is. The provider's own error is always chained as the cause."""
+"""The errors of every object store, whatever its provider. Each keeps the provider's own error as its `__cause__`.
+
+What can be tried again is decided here, once: `retryable` is true for throttling and for faults that pass by
+themselves, and false for everything that the next attempt would only repeat.
+"""
 
 from __future__ import annotations
 
-from orchestrator.domain.errors import NeutrinoError
+from orchestrator.domain.errors import CorruptArtifact, NeutrinoError, NotFound, PermissionDenied
 
 
 class StoreError(NeutrinoError):
-    """Base of all errors of object stores."""
+    """An object store failed in a way that trying again does not mend."""
 
     code = "store_error"
     status = 502
 
 
-class ObjectNotFound(StoreError):
-    """There is no object of that name, or no store at that address."""
+class ObjectNotFound(StoreError, NotFound):
+    """No object, bucket, container or folder of that name."""
 
     code = "object_not_found"
     status = 404
     exit_code = 3
 
 
-class AccessDenied(StoreError):
-    """The credentials do not allow this."""
+class AccessDenied(StoreError, PermissionDenied):
+    """The store refused the credentials, or they do not allow this."""
 
     code = "store_access_denied"
     status = 403
     exit_code = 4
 
 
-class PreconditionFailed(StoreError):
-    """The object exists already, where it was to be created."""
+class CredentialsExpired(AccessDenied):
+    """The credentials were good once. Providers renew them, so one more attempt is worth making."""
 
-    code = "object_exists"
-    status = 409
-    exit_code = 5
-
-
-class TransientStoreError(StoreError):
-    """The store did not answer, or asked to come back later: trying again can help."""
-
-    code = "store_unavailable"
-    status = 503
-    exit_code = 7
+    code = "store_credentials_expired"
     retryable = True
 
 
+class PreconditionFailed(StoreError):
+    """The object exists already (create-only), or has changed since it was looked at."""
+
+    code = "store_precondition"
+    status = 412
+    exit_code = 5
+
+
 class StoreFull(StoreError):
-    """The store has no room left."""
+    """The destination has no room left."""
 
     code = "store_full"
     status = 507
     exit_code = 6
 
 
+class Throttled(StoreError):
+    """Too many requests. `details["retry_after"]` holds the store's advice in seconds, when it gave one."""
+
+    code = "store_throttled"
+    status = 503
+    exit_code = 7
+    retryable = True
+
+
+class TransientStoreError(StoreError):
+    """A timeout, a broken connection, a truncated body or a 5xx: the same request may well succeed next time."""
+
+    code = "store_transient"
+    status = 503
+    exit_code = 7
+    retryable = True
+
+
+class CorruptObject(StoreError, CorruptArtifact):
+    """Bytes did not have the checksum they were sent or stored with."""
+
+    code = "store_corrupt"
+    status = 502
+
+
 class InvalidStore(StoreError):
-    """The address is not one of a store, or its provider is not installed."""
+    """The address of a store or an object cannot be understood, or leads somewhere that is not allowed."""
 
     code = "invalid_store"
     status = 422
     exit_code = 5
+
+
+class MissingProvider(InvalidStore):
+    """The provider's SDK is not installed, or could not be imported."""
+
+    code = "missing_provider"

@@ -1,37 +1,54 @@
-"""Finds the provider for an address. Adding a cloud is one file in `providers/` and one entry-point line.
+"""From an address to a store. Adding a cloud is one file in `providers/` and one entry-point line.
 
-Entry points of the group `neutrino.providers` are named after the URI scheme and load a function from URI to store.
+Entry points of the group `neutrino.providers` are named after the URI scheme and load a function from StoreUri to
+ObjectStore. Nothing is imported until a store of that scheme is opened; an import that fails is shown with its cause.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, cast
 
-from cloud_adapters.base import ObjectStore
-from cloud_adapters.errors import InvalidStore
+from cloud_adapters.addresses import StoreUri, parse_store_uri
+from cloud_adapters.errors import InvalidStore, MissingProvider
+from cloud_adapters.retrying import RetryingStore
 from orchestrator.domain.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from importlib.metadata import EntryPoint
+    from pathlib import Path
+
+    from cloud_adapters.base import ObjectStore
 
 GROUP = "neutrino.providers"
 
 
-def open_store(uri: str) -> ObjectStore:
-    """The store at `uri`, such as `file:///srv/neutrino`. Raises InvalidStore when nobody speaks its scheme."""
-    scheme, separator, _ = uri.partition("://")
-    providers = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if not separator or scheme not in providers:
-        guess = nearest(scheme, providers)
-        known = f"Known: {', '.join(f'{name}://' for name in sorted(providers))}."
-        raise InvalidStore(
-            f"{uri[:200]!r} is not the address of an object store.",
-            hint=f"Did you mean {guess}://?" if guess and guess != scheme else known,
-        )
+def open_store(uri: str, *, file_roots: Iterable[Path] | None = None) -> RetryingStore:
+    """The store at `uri` (`file:///folder`, `s3://…`, `gs://…`, `az://…`), with retries; it is not contacted yet.
+
+    Options follow `?`: `endpoint` and `region` (s3), `endpoint` (gs), `endpoint` and `account` (az). Folders must lie
+    below one of `file_roots`, or of the environment's NEUTRINO_FILE_ROOTS. Raises InvalidStore, or MissingProvider
+    when the provider's SDK is not installed.
+    """
+    parsed = parse_store_uri(uri, file_roots=None if file_roots is None else tuple(file_roots))
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if parsed.scheme not in known:
+        guess = nearest(parsed.scheme, known)
+        names = ", ".join(f"{name}://" for name in sorted(known))
+        hint = f"Did you mean {guess}://?" if guess else f"Known: {names}."
+        raise InvalidStore(f"{uri[:200]!r} is not the address of an object store.", hint=hint)
+    return RetryingStore(_load(known[parsed.scheme])(parsed))
+
+
+def _load(entry: EntryPoint) -> Callable[[StoreUri], ObjectStore]:
+    extra = entry.module.rsplit(".", 1)[-1]
     try:
-        opener = providers[scheme].load()
-    except ImportError as error:
-        extra = providers[scheme].module.rsplit(".", 1)[-1]
-        raise InvalidStore(
-            f"The provider for {scheme}:// cannot be loaded: {error}.",
-            hint=f"Install its extra: pip install 'neutrino-ai[{extra}]'",
+        return cast("Callable[[StoreUri], ObjectStore]", entry.load())
+    except ModuleNotFoundError as error:
+        raise MissingProvider(
+            f"{entry.name}:// needs the module {error.name!r}, which is not installed.",
+            hint=f"Install it with: pip install 'neutrino-ai[{extra}]'",
         ) from error
-    store: ObjectStore = opener(uri)
-    return store
+    except Exception as error:  # whatever a provider's module does when imported, say which one and why
+        raise MissingProvider(f"The provider of {entry.name}:// cannot be loaded: {error!r}.") from error

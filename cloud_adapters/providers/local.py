@@ -1,16 +1,23 @@
-"""Folders as an object store: `file:///absolute/folder`. Objects appear by a rename, after they are on the disk."""
+"""Folders as a store: `file:///folder`. Writes are atomic and fsynced; nobody ever sees half an object.
+
+An object is written to `.neutrino/` inside the store's folder, synced, and then linked (create-only) or renamed into
+place. Unfinished uploads live there too, one folder each, so that any process can go on with them.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import heapq
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+import shutil
+import stat
+import uuid
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Self
 
-from cloud_adapters.base import CHUNK_BYTES, ObjectInfo
+from cloud_adapters.addresses import StoreUri, allowed_folder
+from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Reader, Upload, check_key
 from cloud_adapters.errors import (
     AccessDenied,
     InvalidStore,
@@ -21,161 +28,286 @@ from cloud_adapters.errors import (
     TransientStoreError,
 )
 
-_PARTIAL = ".partial-"
-_TRIES = 100
-_BY_ERRNO: dict[int, type[StoreError]] = {
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+STAGING = ".neutrino"
+_ERRORS: dict[int, type[StoreError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.ENOTDIR: ObjectNotFound,
     errno.EISDIR: ObjectNotFound,
-    errno.EEXIST: PreconditionFailed,
     errno.EACCES: AccessDenied,
     errno.EPERM: AccessDenied,
     errno.EROFS: AccessDenied,
+    errno.EEXIST: PreconditionFailed,
     errno.ENOSPC: StoreFull,
     errno.EDQUOT: StoreFull,
+    errno.EFBIG: StoreFull,
+    errno.EIO: TransientStoreError,
+    errno.ESTALE: TransientStoreError,
 }
 
 
 @contextmanager
-def _ours(key: str) -> Iterator[None]:
-    """Turn the system's errors into ours."""
+def _in_our_words(key: str) -> Iterator[None]:
+    """Turns the system's errors into the store's."""
     try:
         yield
     except OSError as error:
-        kind = _BY_ERRNO.get(error.errno or 0, TransientStoreError)
-        raise kind(f"{key}: {error.strerror or error}.") from error
+        kind = _ERRORS.get(error.errno or 0, StoreError)
+        raise kind(f"{key}: {error.strerror or error}") from error
 
 
-def open_local(uri: str) -> LocalStore:
-    """The store that a `file://` URI names. Raises InvalidStore unless it is an absolute folder of this machine."""
-    parts = urlsplit(uri)
-    path = unquote(parts.path)
-    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or ".." in PurePosixPath(path).parts:
-        raise InvalidStore(f"{uri!r} is not a folder of this machine.", hint="Write file:///absolute/folder.")
-    return LocalStore(Path(path))
+def open_local(uri: StoreUri) -> LocalStore:
+    """The folder at `uri`; it is made when something is first stored in it."""
+    uri.only()
+    return LocalStore(allowed_folder(uri.prefix, uri.file_roots))
 
 
 class LocalStore:
-    """Objects as files below `root`, which is made when the first object is written."""
+    """One folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    provider = "local"
+    region = "local"
+    # Nothing verifies what a disk holds, so movers read back what they wrote.
+    capabilities = Capabilities(
+        verifies_md5=False, presigned_read=False, key_can_be_prefix=False, min_part_size=1, max_parts=1_000_000
+    )
 
-    @property
-    def uri(self) -> str:
-        """`file://` and the folder."""
-        return self.root.as_uri()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = folder.as_uri()
 
-    def _path(self, key: str) -> Path:
-        parts = PurePosixPath(key).parts
-        if not key or key != "/".join(parts) or ".." in parts or key.startswith("/") or "\x00" in key:
-            raise InvalidStore(f"{key[:200]!r} is not a key.", hint="Keys are relative paths without `..`.")
-        return self.root.joinpath(*parts)
-
-    def put(self, key: str, chunks: Iterable[bytes], *, create_only: bool = False) -> None:
-        """Write under a temporary name, flush, then rename; `create_only` links instead, which cannot replace."""
+    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+        _ = md5  # there is no one to verify it
         target = self._path(key)
-        with _ours(key):
-            handle, partial = _new_partial(target.parent)
+        with _in_our_words(key):
+            staged = self._staging() / uuid.uuid4().hex
             try:
-                with os.fdopen(handle, "wb") as file:
-                    for chunk in chunks:
-                        file.write(chunk)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if create_only:
-                    os.link(partial, target)
-                else:
-                    partial.replace(target)
+                with staged.open("xb") as file:
+                    file.write(data)
+                return self._publish(staged, target, key, create_only=create_only)
             finally:
-                partial.unlink(missing_ok=True)
-            _sync(target.parent)
+                staged.unlink(missing_ok=True)
 
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes of the file."""
-        with _ours(key):
-            file = self._path(key).open("rb")
-            file.seek(offset)
+    def open(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Reader:
+        with _in_our_words(key):
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ObjectNotFound(f"{key}: is a folder")
+            if etag is not None and etag != _etag(status):
+                raise PreconditionFailed(f"{key} has changed since it was looked at")
+            return _FileReader(descriptor, key, start, status.st_size if end is None else min(end, status.st_size))
+        except BaseException:
+            os.close(descriptor)
+            raise
 
-        def chunks() -> Iterator[bytes]:
-            left = length
-            with file, _ours(key):
-                while left is None or left > 0:
-                    chunk = file.read(CHUNK_BYTES if left is None else min(left, CHUNK_BYTES))
-                    if not chunk:
-                        return
-                    left = None if left is None else left - len(chunk)
-                    yield chunk
-
-        return chunks()
+    def read_into(self, key: str, buffer: memoryview, *, start: int = 0, etag: str | None = None) -> None:
+        with self.open(key, start=start, end=start + len(buffer), etag=etag) as reader:
+            at = 0
+            while at < len(buffer):
+                got = reader.readinto(buffer[at:])
+                if not got:
+                    raise TransientStoreError(f"{key}: ended after {start + at} bytes")
+                at += got
 
     def head(self, key: str) -> ObjectInfo:
-        """The file's size."""
         path = self._path(key)
-        with _ours(key):
-            if path.is_dir():
-                raise ObjectNotFound(f"{key}: is a folder, not an object.")
-            return ObjectInfo(key, path.stat().st_size)
+        with _in_our_words(key):
+            status = path.stat()
+        if not path.is_file():
+            raise ObjectNotFound(f"{key}: is a folder")
+        return ObjectInfo(key, status.st_size, _etag(status))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """The files below the folder, without those that are still being written."""
-        with _ours(prefix):
-            found = sorted(
-                path.relative_to(self.root).as_posix()
-                for path in self._path(prefix).rglob("*")
-                if path.is_file() and not path.name.startswith(_PARTIAL)
-            )
-        for key in found:
-            yield self.head(key)
+    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+        after = token or ""
+        keys = (key for key in self._keys() if key.startswith(prefix) and key > after)
+        chosen = heapq.nsmallest(limit + 1, keys)
+        found = []
+        for key in chosen[:limit]:
+            with suppress(ObjectNotFound):  # deleted since it was listed
+                found.append(self.head(key))
+        return Page(tuple(found), chosen[limit - 1] if len(chosen) > limit else None)
 
     def delete(self, key: str) -> None:
-        """Remove the file, and the folders that it leaves empty."""
         path = self._path(key)
-        with _ours(key):
-            path.unlink(missing_ok=True)
-            _sync(path.parent)
-            for folder in path.parents:
-                if folder == self.root or not _remove_if_empty(folder):
-                    return
+        with _in_our_words(key):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            for parent in path.parents:
+                if parent == self.folder or not parent.is_relative_to(self.folder):
+                    break
+                try:
+                    parent.rmdir()
+                except OSError:  # not empty, or already gone: folders are no objects, an empty one harms nobody
+                    break
+
+    def can_copy_from(self, source: ObjectStore) -> bool:
+        return isinstance(source, LocalStore)
+
+    def copy_from(self, source: ObjectStore, source_key: str, key: str) -> ObjectInfo:
+        if not isinstance(source, LocalStore):
+            raise StoreError(f"{source.uri} is not a folder; its objects cannot be copied on this machine")
+        target = self._path(key)
+        with _in_our_words(source_key):
+            staged = self._staging() / uuid.uuid4().hex
+            try:
+                shutil.copyfile(source._path(source_key), staged)  # noqa: SLF001 - the same class
+                return self._publish(staged, target, key, create_only=False)
+            finally:
+                staged.unlink(missing_ok=True)
+
+    def presign(self, key: str, *, seconds: int) -> str:
+        raise StoreError(f"{key}: folders cannot be read through a URL (asked for {seconds} s)")
+
+    def start_upload(self, key: str, *, part_size: int) -> Upload:
+        upload = self._upload(key, part_size)
+        with _in_our_words(key):
+            folder = self._upload_folder(upload)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "data").touch()
+        return upload
+
+    def find_upload(self, key: str, *, part_size: int) -> Upload | None:
+        upload = self._upload(key, part_size)
+        return upload if (self._upload_folder(upload) / "data").exists() else None
+
+    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
+        if not 0 < len(data) <= upload.part_size:
+            raise StoreError(f"{upload.key}: part {number} has {len(data)} bytes, not 1 to {upload.part_size}")
+        folder = self._upload_folder(upload)
+        with _in_our_words(upload.key):
+            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                _write_at(descriptor, data, (number - 1) * upload.part_size)
+            finally:
+                os.close(descriptor)
+            (folder / f"part-{number}-{len(data)}").touch()
+        return Part(number, len(data), md5, "")
+
+    def list_parts(self, upload: Upload) -> tuple[Part, ...]:
+        """The landed parts; each is hashed as it lies on the disk, so a torn write is not mistaken for a part."""
+        folder = self._upload_folder(upload)
+        parts = []
+        with _in_our_words(upload.key), (folder / "data").open("rb") as file:
+            for marker in folder.glob("part-*"):
+                number, size = (int(text) for text in marker.name.split("-")[1:])
+                file.seek((number - 1) * upload.part_size)
+                parts.append(Part(number, size, hashlib.md5(file.read(size), usedforsecurity=False).digest(), ""))
+        return tuple(sorted(parts, key=lambda part: part.number))
+
+    def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo:
+        target = self._path(upload.key)
+        folder = self._upload_folder(upload)
+        whole = all(part.size == upload.part_size for part in parts[:-1])
+        if [part.number for part in parts] != list(range(1, len(parts) + 1)) or not whole:
+            raise StoreError(f"{upload.key}: the parts do not follow each other without a gap")
+        with _in_our_words(upload.key):
+            os.truncate(folder / "data", sum(part.size for part in parts))
+            info = self._publish(folder / "data", target, upload.key, create_only=create_only)
+            shutil.rmtree(folder, ignore_errors=True)
+        return info
+
+    def abort_upload(self, upload: Upload) -> None:
+        shutil.rmtree(self._upload_folder(upload), ignore_errors=True)
+
+    def _path(self, key: str) -> Path:
+        """The file of `key`; refuses keys that lead out of the folder, be it by name or by a symbolic link."""
+        segments = check_key(key).split("/")
+        if segments[0] == STAGING:
+            raise InvalidStore(f"{key!r}: {STAGING} is the store's own folder")
+        path = self.folder.joinpath(*segments)
+        if not path.parent.resolve().is_relative_to(self.folder) or path.is_symlink():
+            raise InvalidStore(f"{key!r} leads out of {self.uri}")
+        return path
+
+    def _keys(self) -> Iterator[str]:
+        for folder, names, files in os.walk(self.folder):
+            if folder == str(self.folder) and STAGING in names:
+                names.remove(STAGING)
+            base = os.path.relpath(folder, self.folder)
+            yield from (name if base == "." else f"{base}/{name}" for name in files)
+
+    def _staging(self) -> Path:
+        folder = self.folder / STAGING / "staged"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _upload(self, key: str, part_size: int) -> Upload:
+        self._path(key)
+        return Upload(key, hashlib.sha256(f"{part_size}/{key}".encode()).hexdigest(), part_size)
+
+    def _upload_folder(self, upload: Upload) -> Path:
+        return self.folder / STAGING / "uploads" / upload.id
+
+    def _publish(self, staged: Path, target: Path, key: str, *, create_only: bool) -> ObjectInfo:
+        """Makes the synced content of `staged` appear as `target` in one step, durably."""
+        _sync(staged)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if create_only:
+            os.link(staged, target)
+            staged.unlink()
+        else:
+            staged.replace(target)
+        status = target.stat()
+        for parent in (target.parent, *target.parent.parents):
+            _sync(parent)
+            if parent == self.folder:
+                break
+        return ObjectInfo(key, status.st_size, _etag(status))
 
 
-def _new_partial(folder: Path) -> tuple[int, Path]:
-    """An open, empty file in a folder, which is made if need be."""
-    for _ in range(_TRIES):
-        _make_folders(folder)
-        try:
-            handle, name = tempfile.mkstemp(prefix=_PARTIAL, dir=folder)
-        except FileNotFoundError:
-            continue  # somebody deleted the folder's last object in between, and the folder with it
-        return handle, Path(name)
-    raise TransientStoreError(f"{folder} keeps disappearing while it is written to.")
+class _FileReader:
+    """A range of one open file."""
+
+    def __init__(self, descriptor: int, key: str, start: int, end: int) -> None:
+        self.size = max(end - start, 0)
+        self._descriptor = descriptor
+        self._key = key
+        self._at = start
+        self._end = end
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        wanted = min(len(buffer), self._end - self._at)
+        if wanted <= 0:
+            return 0
+        with _in_our_words(self._key):
+            got = os.preadv(self._descriptor, [buffer[:wanted]], self._at)
+        if not got:
+            raise TransientStoreError(f"{self._key}: ended at byte {self._at} of {self._end}")
+        self._at += got
+        return got
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
 
-def _make_folders(folder: Path) -> None:
-    """Make a folder and its parents so that they survive a crash."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
-        _sync(one.parent)
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
-def _sync(folder: Path) -> None:
-    """Flush a folder's entries to the disk; a folder that is gone has nothing to flush."""
+def _write_at(descriptor: int, data: Bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
-
-
-def _remove_if_empty(folder: Path) -> bool:
-    try:
-        folder.rmdir()
-    except OSError as error:
-        if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
-            return False
-        raise
-    return True
+        os.close(descriptor)
