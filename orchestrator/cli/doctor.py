@@ -105,6 +105,7 @@ def _parts(client: Client) -> Iterator[Finding]:
     for kind, fix in _ESSENTIAL.items():
         parts = [part for part in status.components if part.kind == kind]
         yield _one_is_enough(kind, parts, fix)
+    yield _broker([part for part in status.components if part.kind == "scheduler" and part.healthy])
     workers = list(client.workers.list())
     online = [worker for worker in workers if worker.online]
     slots = sum(worker.slots for worker in online if not worker.draining)
@@ -113,6 +114,14 @@ def _parts(client: Client) -> Iterator[Finding]:
     stores = sorted({pool.name for pool in client.pools.list()})
     detail = ", ".join(stores) or "none"
     yield Finding("pools", "ok", detail) if stores else Finding("pools", "broken", detail, "neutrino pool create")
+
+
+def _broker(schedulers: list[ComponentView]) -> Finding:
+    """The schedulers ring its bells, and say when it does not take them. Jobs go on without it, only later."""
+    silent = next((part.detail for part in schedulers if "broker" in part.detail), None)
+    if silent is None:
+        return Finding("broker", "ok", "takes what the schedulers send")
+    return Finding("broker", "warning", silent, "Look at Redis and at REDIS_URL. Jobs start later meanwhile.")
 
 
 def _one_is_enough(kind: str, parts: list[ComponentView], fix: str) -> Finding:

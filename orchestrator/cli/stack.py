@@ -83,9 +83,9 @@ def _start_in_background(folder: Path, options: list[str]) -> None:
     url = child.stdout.readline().strip()
     if not url:
         child.wait()
-        told = [line for line in log.read_text().splitlines() if line.startswith(("Error: ", "Hint: "))]
-        what = told[0].removeprefix("Error: ") if told else "Neutrino did not start."
-        raise NeutrinoError(what, hint=told[1].removeprefix("Hint: ") if len(told) > 1 else f"Its log is {log}.")
+        _, _, told = log.read_text().partition("Error: ")
+        what, _, hint = told.strip().partition("\nHint: ")
+        raise NeutrinoError(what or "Neutrino did not start.", hint=hint or f"Its log is {log}.")
     note(f"✓ Neutrino is up at {url} (process {child.pid})", style="green")
     note("  Try      neutrino run -- echo hello")
     note("  Stop     neutrino down")
