@@ -66,9 +66,10 @@ def figures(stack: Stack, *, jobs: int, tasks: int) -> list[Figure]:
             best = max(best, peer.throughput(stack.redis_url, tasks))
             starts = peer.latencies(stack.redis_url, 100)
     p50, p95 = percentile(waits, 0.5) * 1000, percentile(waits, 0.95) * 1000
+    share = ours / best
     theirs = percentile(starts, 0.5) * 1000
     return [
-        Figure("no-op jobs, end to end", f"{ours:.0f}/s", f"bare Celery {best:.0f}/s", ours / best, "≥ 0.5", ours / best >= 0.5),
-        Figure("submit → RUNNING, p50", f"{p50:.1f} ms", f"bare Celery {theirs:.1f} ms", p50 / theirs, "< 25 ms", p50 < 25),
+        Figure("no-op jobs, end to end", f"{ours:.0f}/s", f"bare Celery {best:.0f}/s", share, "≥ 0.5", share >= 0.5),
+        Figure("submit → RUNNING, p50", f"{p50:.1f} ms", f"bare Celery {theirs:.1f} ms", None, "< 25 ms", p50 < 25),
         Figure("submit → RUNNING, p95", f"{p95:.1f} ms"),
     ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import text
+import psycopg
+from sqlalchemy import make_url, text
 
+import migrations
 from bench.figures import Figure
 from bench.jobs import NOOP
+from orchestrator.bootstrap import bootstrap
 from orchestrator.domain.ids import AttemptId, decode_attempt
 from orchestrator.domain.protocol import RegisterWorker, Report
 from orchestrator.domain.state import Reason
@@ -16,7 +19,7 @@ from orchestrator.store import attempts, jobs, pools
 from orchestrator.store.fence import Holder
 from orchestrator.store.session import Database
 
-_SLOTS = 1000
+_SLOTS = 500  # as many as the dispatcher places at once
 
 
 def lives(database: Database, workspace_id: int, count: int) -> float:
@@ -25,6 +28,7 @@ def lives(database: Database, workspace_id: int, count: int) -> float:
         worker = pools.register(
             connection, RegisterWorker(name="limit", pool="local", slots=_SLOTS, host="bench", pid=1, version="bench")
         )
+    dispatch(database)  # warm
     began = time.perf_counter()
     for start in range(0, count, _SLOTS):
         with database.transaction() as connection:
@@ -47,7 +51,17 @@ def _attempt(public_id: str) -> AttemptId:
     return decode_attempt(public_id)
 
 
-def figure(database: Database, workspace_id: int, ours: float) -> Figure:
-    """How much of what Postgres could do the whole system does."""
+def figure(server_url: str, ours: float) -> Figure:
+    """How much of what Postgres could do the whole system does; in a database of its own on the same server."""
+    alone = make_url(server_url).set(database="bench_limit")
+    with psycopg.connect(server_url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bench_limit")
+    url = alone.render_as_string(hide_password=False)
+    migrations.upgrade(url)
+    database = Database(url)
+    bootstrap(database, "file:///nowhere")
+    with database.transaction() as connection:
+        workspace_id: int = connection.execute(text("SELECT min(id) FROM workspaces")).scalar_one()
     limit = lives(database, workspace_id, 5000)
+    database.close()
     return Figure("the same writes alone", f"{limit:.0f}/s", f"whole system {ours:.0f}/s", ours / limit)

@@ -1,4 +1,4 @@
-"""Fills a database with a history of jobs, as a busy installation has after some months: for the list page's figures."""
+"""Fills a database with a history of jobs, as a busy installation has it after some months."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from orchestrator.store.session import Connection, Database
 
 # Skewed on purpose: most jobs succeeded, few failed, one user and one label rule, some labels are on every second job.
 _JOBS = """
-INSERT INTO jobs (workspace_id, name, kind, user_name, labels, document, spec_hash, shape, reason, message, epoch, created_at)
+INSERT INTO jobs (workspace_id, name, kind, user_name, labels, document, spec_hash, shape, reason, message, epoch,
+  created_at)
 SELECT :workspace, 'job-' || (n % 5000), CASE WHEN n % 10 = 0 THEN 'Train' ELSE 'Command' END,
   'user-' || floor(sqrt(random() * 400)),
-  jsonb_build_object('team', 'team-' || (n % 20), 'half', CASE WHEN n % 2 = 0 THEN 'yes' ELSE 'no' END, 'rare', 'r' || (n / 1000)),
+  jsonb_build_object('team', 'team-' || (n % 20), 'half', CASE WHEN n % 2 = 0 THEN 'yes' ELSE 'no' END,
+    'rare', 'r' || (n / 1000)),
   '{"apiVersion": "neutrino/v1", "kind": "Command", "metadata": {"name": "seeded"}, "spec": {"command": ["true"]}}',
-  decode(md5(n::text) || md5(n::text), 'hex'), '{}', 'submitted', 'Seeded.', 1, clock_timestamp() - (:count - n) * interval '5 seconds'
+  decode(md5(n::text) || md5(n::text), 'hex'), '{}', 'submitted', 'Seeded.', 1,
+  clock_timestamp() - (:count - n) * interval '5 seconds'
 FROM generate_series(1, :count) AS n
 """
 _STATES = """
@@ -28,7 +31,7 @@ SELECT j.workspace_id, pair.key, pair.value, j.id FROM jobs j, jsonb_each_text(j
 
 
 def history(database: Database, workspace_id: int, count: int) -> None:
-    """Put `count` finished jobs into an empty database. The guards are off meanwhile: this is no way for a job to end."""
+    """Put `count` finished jobs into an empty database. The guards are off meanwhile: no job ends this way."""
     with database.transaction() as connection:
         _run(connection, "SET LOCAL statement_timeout = 0")
         _run(connection, "SET LOCAL session_replication_role = replica")
