@@ -43,6 +43,7 @@ FAILURE_OF: Mapping[Reason, Failure] = {
     Reason.INFRA_ERROR: Failure.INFRA,
     Reason.STAGING_FAILED: Failure.INFRA,
     Reason.UPLOAD_FAILED: Failure.INFRA,
+    Reason.CANCELLED_BY_USER: Failure.INFRA,  # stopped although nobody cancelled: the fault is the worker's
 }
 
 ATTEMPT_STATE_OF: Mapping[Reason, AttemptState] = {

@@ -77,10 +77,18 @@ def _lease(attempt: AttemptId, row: Any, token: str, resume: CheckpointRef | Non
     )
 
 
+# Locks in the order of ids, like every other statement: the worker may name them in any order.
 _RENEW = f"""
+    WITH held AS (
+      SELECT a.job_id, a.epoch
+      FROM attempts a
+      JOIN unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[])) AS named(job_id, epoch) USING (job_id, epoch)
+      WHERE a.worker_id = :worker AND {LIVE}
+      ORDER BY a.job_id
+      FOR NO KEY UPDATE OF a
+    )
     UPDATE attempts a SET lease_expires_at = clock_timestamp() + :lease * interval '1 second'
-    FROM unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[])) AS named(job_id, epoch)
-    WHERE a.job_id = named.job_id AND a.epoch = named.epoch AND a.worker_id = :worker AND {LIVE}
+    FROM held WHERE a.job_id = held.job_id AND a.epoch = held.epoch
     RETURNING a.job_id, a.epoch
 """
 _HELD = f"""
@@ -171,8 +179,12 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
     jobs = standing(connection, [attempt.job_id for attempt, _ in reports])
     held = hold(connection, holder, [attempt for attempt, _ in reports])
     worker = f"worker:{encode('w', holder.worker_id)}" if holder.worker_id else "worker"
+    # The first report of an attempt counts; the lock on the job has made sure that its epoch is still this one.
+    firsts = {attempt: one for attempt, one in reversed(reports)}
     accepted = [
-        (attempt, one) for attempt, one in reports if attempt in held and jobs[attempt.job_id].epoch == attempt.epoch
+        (attempt, one)
+        for attempt, one in firsts.items()
+        if attempt in held and jobs[attempt.job_id].epoch == attempt.epoch
     ]
     changes = [
         ending(jobs[attempt.job_id], one.reason, one.message, worker, exit_code=one.exit_code)

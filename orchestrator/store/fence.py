@@ -36,13 +36,14 @@ _HOLD = f"""
     JOIN unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[])) AS named(job_id, epoch) USING (job_id, epoch)
     WHERE (CAST(:worker AS bigint) IS NULL OR a.worker_id = :worker) AND {LIVE}
     ORDER BY a.job_id
-    FOR SHARE OF a
+    FOR NO KEY UPDATE OF a
 """
 
 
 def hold(connection: Connection, holder: Holder, attempts: Sequence[AttemptId]) -> set[AttemptId]:
     """Those of `attempts` that `holder` holds a live lease on. They stay so until the transaction ends: whoever wants
-    to end them waits for it."""
+    to end them waits for it, and so does another effect of the same attempt (two that share a lock and then both write
+    wait for each other for ever)."""
     allowed = [one for one in attempts if holder.attempt in {None, one}]
     if not allowed:
         return set()

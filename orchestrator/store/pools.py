@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import Conflict, NotFound, nearest
-from orchestrator.domain.ids import decode, encode
+from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.placement import PoolState
 from orchestrator.domain.protocol import HEARTBEAT_SECONDS, RegisterWorker
 from orchestrator.domain.views import CreatePool, PoolView, WorkerView
@@ -124,10 +123,11 @@ def register(connection: Connection, worker: RegisterWorker) -> Registered:
     return Registered(connection.execute(text(statement), values).scalar_one(), pool.id, pool.store)
 
 
-def held_jobs(connection: Connection, worker_id: int) -> Sequence[int]:
-    """Row ids of the jobs whose newest attempt this worker holds, in order."""
-    statement = f"SELECT a.job_id FROM attempts a WHERE a.worker_id = :worker AND {LIVE} ORDER BY a.job_id"
-    return connection.execute(text(statement), {"worker": worker_id}).scalars().all()
+def held_attempts(connection: Connection, worker_id: int) -> list[AttemptId]:
+    """The attempts on which this worker holds a lease, in order."""
+    statement = f"SELECT a.job_id, a.epoch FROM attempts a WHERE a.worker_id = :worker AND {LIVE} ORDER BY a.job_id"
+    rows = connection.execute(text(statement), {"worker": worker_id})
+    return [AttemptId(row.job_id, row.epoch) for row in rows]
 
 
 def pool_of(connection: Connection, worker_id: int) -> int:

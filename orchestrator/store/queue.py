@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.placement import PoolState, Shape
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.store.attempts import ending, standing
@@ -62,29 +63,35 @@ def dispatch(connection: Connection, shape: Shape, pool: PoolState, limit: int, 
 
 
 _EXPIRED = """
-    SELECT a.job_id, a.worker_id, a.epoch FROM attempts a JOIN jobs j ON j.id = a.job_id
+    SELECT a.job_id, a.epoch FROM attempts a JOIN jobs j ON j.id = a.job_id
     WHERE a.state = 'RUNNING' AND a.lease_expires_at <= clock_timestamp()
-    ORDER BY a.job_id LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
+    ORDER BY a.job_id LIMIT :limit FOR NO KEY UPDATE OF j, a SKIP LOCKED
 """
 
 
 def expire_leases(connection: Connection, actor: str, limit: int = 500) -> list[Moved]:
-    """End the attempts whose lease has run out; their jobs are tried again within their budgets."""
-    expired = connection.execute(text(_EXPIRED), {"limit": limit}).all()
+    """End the attempts whose lease has run out; their jobs are tried again within their budgets. An attempt that is
+    just being renewed or ended is locked, and left alone."""
+    expired = [AttemptId(row.job_id, row.epoch) for row in connection.execute(text(_EXPIRED), {"limit": limit})]
     message = "Its worker stopped answering, so its lease ran out."
-    return _lose(connection, [row.job_id for row in expired], Reason.LEASE_LOST, message, actor)
+    return _lose(connection, expired, Reason.LEASE_LOST, message, actor)
 
 
-def lose_worker(connection: Connection, job_ids: Sequence[int], actor: str) -> list[Moved]:
+def lose_worker(connection: Connection, held: Sequence[AttemptId], actor: str) -> list[Moved]:
     """End the attempts of a worker that is known to be gone, without waiting for their leases."""
-    return _lose(connection, job_ids, Reason.WORKER_LOST, "Its worker died and has been started again.", actor)
+    return _lose(connection, held, Reason.WORKER_LOST, "Its worker died and has been started again.", actor)
 
 
-def _lose(connection: Connection, job_ids: Sequence[int], reason: Reason, message: str, actor: str) -> list[Moved]:
-    if not job_ids:
+def _lose(connection: Connection, lost: Sequence[AttemptId], reason: Reason, message: str, actor: str) -> list[Moved]:
+    if not lost:
         return []
-    jobs = standing(connection, job_ids).values()
-    alive = [job for job in jobs if job.state in {JobState.RUNNING, JobState.CANCELLING}]
+    jobs = standing(connection, [attempt.job_id for attempt in lost])
+    # Between the look and the lock a job may have ended, or have gone on in a later attempt: that one is innocent.
+    alive = [
+        job
+        for attempt in lost
+        if (job := jobs[attempt.job_id]).state in {JobState.RUNNING, JobState.CANCELLING} and job.epoch == attempt.epoch
+    ]
     return transition(connection, [ending(job, reason, message, actor) for job in alive])
 
 

@@ -41,7 +41,7 @@ def register(db: Db, caller: WorkerOrAttempt, worker: RegisterWorker) -> WorkerR
     _only_workers(caller)
     with db.transaction() as connection:
         registered = pools.register(connection, worker)
-        left_behind = pools.held_jobs(connection, registered.worker_id)
+        left_behind = pools.held_attempts(connection, registered.worker_id)
         queue.lose_worker(connection, left_behind, f"worker:{encode('w', registered.worker_id)}")
     worker_id = encode("w", registered.worker_id)
     return WorkerRegistered(

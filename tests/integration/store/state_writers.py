@@ -10,12 +10,12 @@ from pathlib import Path
 
 _UNKNOWN = "\x01"  # stands for a value that is only known when the program runs
 _TABLE = rf'(?:ONLY\s+)?(?:\w+\.)?"?(?:jobs|attempts|{_UNKNOWN})"?'
-_UPDATE = re.compile(rf"\bUPDATE\s+{_TABLE}(?:\s+(?:AS\s+)?\w+)?\s+SET\b(.*)", re.I | re.S)
-_SETS_STATE = re.compile(rf'(?:^|[,(])\s*(?:\(\s*)?(?:"?state"?|{_UNKNOWN})\s*(?:=|,|\))', re.I)
-_END_OF_SET = re.compile(r"\b(?:FROM|WHERE|RETURNING)\b", re.I)
-_INSERT_ATTEMPT = re.compile(r'\bINTO\s+(?:\w+\.)?"?attempts\b', re.I)
-_INSERT_JOB = re.compile(r'\bINTO\s+(?:\w+\.)?"?jobs"?\s*(?:AS\s+\w+\s*)?(\([^)]*\))?', re.I)
-_COPY = re.compile(r'\b(?:COPY|MERGE\s+INTO)\s+(?:\w+\.)?"?(?:jobs|attempts)\b', re.I)
+_UPDATE = re.compile(rf"\bUPDATE\s+{_TABLE}(?:\s+(?:AS\s+)?\w+)?\s+SET\b(.*)", re.IGNORECASE | re.DOTALL)
+_SETS_STATE = re.compile(rf'(?:^|[,(])\s*(?:\(\s*)?(?:"?state"?|{_UNKNOWN})\s*(?:=|,|\))', re.IGNORECASE)
+_END_OF_SET = re.compile(r"\b(?:FROM|WHERE|RETURNING)\b", re.IGNORECASE)
+_INSERT_ATTEMPT = re.compile(r'\bINTO\s+(?:\w+\.)?"?attempts\b', re.IGNORECASE)
+_INSERT_JOB = re.compile(r'\bINTO\s+(?:\w+\.)?"?jobs"?\s*(?:AS\s+\w+\s*)?(\([^)]*\))?', re.IGNORECASE)
+_COPY = re.compile(r'\b(?:COPY|MERGE\s+INTO)\s+(?:\w+\.)?"?(?:jobs|attempts)\b', re.IGNORECASE)
 _BUILDERS = {"insert", "update", "table", "Table", "delete"}
 
 
@@ -68,7 +68,7 @@ def _text(node: ast.AST) -> str | None:
 
 
 def _sql_faults(sql: str) -> Iterator[str]:
-    for start in (match.start() for match in re.finditer(r"\bUPDATE\b", sql, re.I)):
+    for start in (match.start() for match in re.finditer(r"\bUPDATE\b", sql, re.IGNORECASE)):
         if (update := _UPDATE.match(sql, start)) and _SETS_STATE.search(_set_clause(update[1])):
             yield "updates a state"
     if _INSERT_ATTEMPT.search(sql):

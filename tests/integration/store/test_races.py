@@ -1,0 +1,293 @@
+"""Two things at once: exactly one of them happens. The order is fixed by locks, never by waiting a while."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.errors import Conflict, ServerUnavailable
+from orchestrator.domain.ids import AttemptId, decode_attempt
+from orchestrator.domain.protocol import Append, Heartbeat, LogLine, Report
+from orchestrator.domain.state import AttemptState, JobState, Reason
+from orchestrator.store import attempts, idempotency, jobs, queue, streams
+from orchestrator.store.fence import Holder, hold
+from tests.integration.store.plane import LEASE, Plane, command
+
+_BLOCKED = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def _until_blocked(plane: Plane, sessions: int = 1) -> None:
+    """Return when so many sessions of this database wait for a lock."""
+    while plane.sql(_BLOCKED)[0].n < sessions:
+        pass
+
+
+def _report(connection: Connection, worker: int, attempt: AttemptId) -> tuple[str, ...]:
+    ended = Report(attempt=str(attempt), reason=Reason.SUCCEEDED)
+    return attempts.report(connection, Holder(worker), [(attempt, ended)]).lost
+
+
+def _expire(plane: Plane) -> int:
+    with plane.database.transaction() as connection:
+        return len(queue.expire_leases(connection, "reconciler"))
+
+
+def _let_the_lease_run_out_for_others(plane: Plane, attempt: AttemptId) -> None:
+    """Return when the lease that everybody but the open transaction sees has run out."""
+    live = "SELECT lease_expires_at > clock_timestamp() AS live FROM attempts WHERE job_id = :job_id AND epoch = :epoch"
+    while plane.sql(live, **attempt._asdict())[0].live:
+        pass
+
+
+def _short_lease(plane: Plane, attempt: AttemptId) -> None:
+    plane.sql(
+        "UPDATE attempts SET lease_expires_at = clock_timestamp() + interval '300 ms' WHERE job_id = :id",
+        id=attempt.job_id,
+    )
+
+
+def test_a_report_that_came_in_time_wins_over_the_reconciler(plane: Plane) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker)
+    _short_lease(plane, attempt)
+    with plane.database.transaction() as connection:
+        assert _report(connection, worker, attempt) == ()  # in flight: not yet committed
+        _let_the_lease_run_out_for_others(plane, attempt)
+        assert _expire(plane) == 0
+    assert _expire(plane) == 0
+    assert plane.state(attempt.job_id) is JobState.SUCCEEDED
+    assert [row.target for row in plane.sql("SELECT target FROM events ORDER BY id")][-1] == "SUCCEEDED"
+
+
+def test_a_report_that_comes_while_the_reconciler_takes_the_job_is_lost(plane: Plane) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker)
+    plane.expire(attempt)
+
+    def report() -> tuple[str, ...]:
+        with plane.database.transaction() as connection:
+            return _report(connection, worker, attempt)
+
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            assert len(queue.expire_leases(connection, "reconciler")) == 1
+            late = threads.submit(report)
+            _until_blocked(plane)
+        assert late.result(timeout=30) == (str(attempt),)
+    assert plane.state(attempt.job_id) is JobState.QUEUED
+    assert plane.attempt(attempt).state == AttemptState.LOST
+
+
+def test_a_heartbeat_in_flight_keeps_the_reconciler_away(plane: Plane) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker)
+    _short_lease(plane, attempt)
+    with plane.database.transaction() as connection:
+        reply = attempts.heartbeat(connection, worker, Heartbeat(worker="w-1"), [attempt], LEASE)
+        assert reply.lost == ()
+        _let_the_lease_run_out_for_others(plane, attempt)
+        assert _expire(plane) == 0  # does not wait either
+    assert plane.state(attempt.job_id) is JobState.RUNNING
+    assert plane.attempt(attempt).state == AttemptState.RUNNING
+
+
+def test_an_append_in_flight_is_kept_and_the_attempt_ends_after_it(plane: Plane) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker)
+
+    def lose() -> int:
+        with plane.database.transaction() as connection:
+            return len(queue.lose_worker(connection, [attempt], "worker"))
+
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            batch = Append(attempt=str(attempt), seq=1, lines=(LogLine(at=1.0, stream="stdout", text="last words"),))
+            assert streams.append(connection, Holder(), [(attempt, batch)]) == []
+            ending = threads.submit(lose)
+            _until_blocked(plane)
+        assert ending.result(timeout=30) == 1
+    assert plane.append(attempt, "too late", seq=2, first_line=2) == [attempt]
+    assert len(plane.sql("SELECT FROM log_chunks")) == 1
+
+
+def test_two_appends_of_one_attempt_at_once_do_not_wait_for_each_other_for_ever(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    together = threading.Barrier(2, timeout=30)
+
+    def append(seq: int) -> None:
+        with plane.database.transaction() as connection:
+            together.wait()
+            batch = Append(
+                attempt=str(attempt),
+                seq=seq,
+                first_line=seq,
+                lines=(LogLine(at=1.0, stream="stdout", text="x"),),
+                progress=0.5,
+            )
+            assert streams.append(connection, Holder(), [(attempt, batch)]) == []
+
+    with ThreadPoolExecutor(2) as threads:
+        for first in range(1, 40, 2):
+            for done in [threads.submit(append, seq) for seq in (first, first + 1)]:
+                done.result(timeout=30)
+    assert len(plane.sql("SELECT FROM log_chunks")) == 40
+
+
+def test_heartbeats_and_appends_for_many_attempts_take_their_locks_in_one_order(plane: Plane) -> None:
+    worker = plane.worker(slots=2)
+    first, second = plane.running(worker), plane.running(worker)
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            assert hold(connection, Holder(), [first]) == {first}
+            beat = threads.submit(plane.heartbeat, worker, second, first)  # named in the other order
+            _until_blocked(plane)
+            assert hold(connection, Holder(), [second]) == {second}
+        assert beat.result(timeout=30).lost == ()
+
+
+def test_a_worker_that_returns_takes_nothing_from_a_later_attempt(plane: Plane) -> None:
+    """Between the look at what it held and the lock, the job may have moved on."""
+    worker = plane.worker()
+    old = plane.running(worker)
+    plane.report(worker, old, Reason.PREEMPTED)
+    plane.dispatch()
+    (lease,) = plane.claim(plane.worker())
+    with plane.database.transaction() as connection:
+        assert queue.lose_worker(connection, [old], "worker") == []
+    assert plane.attempt(decode_attempt(lease.attempt)).state == AttemptState.RUNNING
+
+
+def test_twenty_claimers_get_every_job_once(plane: Plane) -> None:
+    workers = [plane.worker(slots=4) for _ in range(20)]
+    ids = plane.submit(*(command() for _ in range(60)))
+    plane.dispatch()
+    start = threading.Barrier(20, timeout=30)
+
+    def claim(worker: int) -> list[tuple[str, int]]:
+        start.wait()
+        mine = []
+        while leases := plane.claim(worker, 2):
+            mine += [(lease.attempt, worker) for lease in leases]
+        return mine
+
+    with ThreadPoolExecutor(20) as threads:
+        claimed = [one for part in threads.map(claim, workers) for one in part]
+    assert sorted(attempt for attempt, _ in claimed) == sorted(str(AttemptId(job_id, 1)) for job_id in ids)
+    for attempt, worker in claimed:
+        assert plane.attempt(decode_attempt(attempt)).worker_id == worker
+
+
+def test_fifty_submits_with_one_key_are_one_job_and_one_answer(plane: Plane) -> None:
+    start = threading.Barrier(25, timeout=30)
+
+    def submit(number: int) -> dict[str, Any]:
+        if number < 25:
+            start.wait()
+        with plane.database.transaction() as connection:
+            return idempotency.once(
+                connection,
+                plane.workspace,
+                "one-key",
+                b"request",
+                lambda: {"ids": jobs.submit(connection, plane.workspace, "ada", [command()])},
+            )
+
+    with ThreadPoolExecutor(25) as threads:
+        answers = list(threads.map(submit, range(50)))
+    assert answers == [answers[0]] * 50
+    assert [row.id for row in plane.sql("SELECT id FROM jobs")] == answers[0]["ids"]
+
+
+def test_a_key_cannot_be_used_for_another_request(plane: Plane) -> None:
+    with plane.database.transaction() as connection:
+        assert idempotency.once(connection, plane.workspace, "key", b"one", lambda: {"n": 1}) == {"n": 1}
+    with pytest.raises(Conflict, match="'key' was used before"), plane.database.transaction() as connection:
+        idempotency.once(connection, plane.workspace, "key", b"other", lambda: {"n": 2})
+
+
+def test_a_key_belongs_to_a_workspace(plane: Plane) -> None:
+    for workspace in (plane.workspace, plane.workspace + 1):
+        with plane.database.transaction() as connection:
+            answer = idempotency.once(connection, workspace, "key", str(workspace).encode(), lambda: {"at": workspace})  # noqa: B023
+        assert answer == {"at": workspace}
+
+
+def test_an_effect_that_fails_leaves_the_key_free(plane: Plane) -> None:
+    def fail() -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), plane.database.transaction() as connection:
+        idempotency.once(connection, plane.workspace, "key", b"one", fail)
+    with plane.database.transaction() as connection:
+        assert idempotency.once(connection, plane.workspace, "key", b"other", lambda: {"n": 2}) == {"n": 2}
+
+
+def test_who_waits_for_a_key_that_is_rolled_back_has_the_effect_itself(plane: Plane) -> None:
+    def second() -> dict[str, Any]:
+        with plane.database.transaction() as connection:
+            return idempotency.once(connection, plane.workspace, "key", b"one", lambda: {"by": "second"})
+
+    with ThreadPoolExecutor(1) as threads:
+        with pytest.raises(ZeroDivisionError), plane.database.transaction() as connection:
+            idempotency.once(connection, plane.workspace, "key", b"one", lambda: {"by": "first"})
+            waiting = threads.submit(second)
+            _until_blocked(plane)
+            raise ZeroDivisionError
+        assert waiting.result(timeout=30) == {"by": "second"}
+
+
+def test_without_a_key_every_request_has_its_effect(plane: Plane) -> None:
+    for number in (1, 2):
+        with plane.database.transaction() as connection:
+            assert idempotency.once(connection, plane.workspace, None, b"", lambda: {"n": number}) == {"n": number}  # noqa: B023
+
+
+def test_old_keys_are_forgotten_and_young_ones_are_not(plane: Plane) -> None:
+    for key in ("old", "young"):
+        with plane.database.transaction() as connection:
+            idempotency.once(connection, plane.workspace, key, b"", dict)
+    plane.sql("UPDATE idempotency_keys SET created_at = created_at - interval '49 hours' WHERE key = 'old'")
+    with plane.database.transaction() as connection:
+        assert idempotency.forget_old(connection) == 1
+    assert [row.key for row in plane.sql("SELECT key FROM idempotency_keys")] == ["young"]
+
+
+def test_a_cancel_and_a_claim_at_once_leave_one_outcome(plane: Plane) -> None:
+    worker = plane.worker()
+    (job_id,) = plane.submit()
+    plane.dispatch()
+    with plane.database.transaction() as connection:
+        jobs.cancel(connection, job_id, "ada")
+        assert plane.claim(worker) == ()  # skips what is locked
+    assert plane.claim(worker) == ()
+    assert plane.state(job_id) is JobState.CANCELLED
+
+
+def test_a_deadlock_is_reported_as_something_to_try_again(plane: Plane) -> None:
+    first, second = plane.submit(command(), command())
+    lock = text("SELECT FROM jobs WHERE id = :id FOR UPDATE")
+
+    def other_way_round() -> None:
+        with plane.database.transaction() as connection:
+            connection.execute(lock, {"id": second})
+            held.wait(timeout=30)
+            connection.execute(lock, {"id": first})
+
+    held = threading.Barrier(2)
+    with ThreadPoolExecutor(1) as threads:
+        failures = []
+        try:
+            with plane.database.transaction() as connection:
+                connection.execute(lock, {"id": first})
+                other = threads.submit(other_way_round)
+                held.wait(timeout=30)
+                connection.execute(lock, {"id": second})
+        except ServerUnavailable as error:
+            failures.append(error)
+        if error := other.exception(timeout=30):
+            failures.append(error)  # type: ignore[arg-type]
+    assert [type(error) for error in failures] == [ServerUnavailable]
