@@ -25,7 +25,7 @@ def main() -> int:
         settings = Settings.from_env()
         proctree.hide_memory()
         home = Home.take(settings.data_dir, settings.name)
-        runner = Runner(home.lock, home.folder)
+        runner = Runner(home.lock, home.folder, settings.most_processes)
         from workers.agent import Agent  # noqa: PLC0415 - only now: it brings threads, and the zygote must come first
 
         try:

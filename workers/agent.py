@@ -44,7 +44,8 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_TICK = 0.5  # seconds between looks at limits and leases
+_TICK = 0.1  # seconds between looks at the leases
+_FULL_LOOK = 0.5  # seconds between looks at each attempt's memory and processes
 _CALLS_AT_ONCE = 4  # a report, a heartbeat, an append and a registration: none waits for another
 _MOVES_AT_ONCE = 4
 _DRAINED = Verdict(Reason.PREEMPTED, "The worker was asked to go; what was checkpointed is kept.")
@@ -221,22 +222,34 @@ class Agent:
                 self._exchange.report(Report(attempt=name, reason=Reason.CLAIM_LOST, message=_NEVER_ARRIVED))
 
     async def _watch(self) -> None:
-        """Look at limits and leases, and at whether the pool's bells are for us."""
-        full_before = False
+        """Look at leases and limits, and at whether the pool's bells are for us."""
+        looked = busy_since = clock()
         while True:
             await asyncio.sleep(_TICK)
-            if self._pulse.expired and self._attempts:
+            now = clock()
+            if self._pulse.expired and self._holds:
                 log.error("No answer from the API for too long: giving %d attempts up.", len(self._attempts))
                 self._surrender()
-            old = [attempt for attempt in self._attempts.values() if clock() - attempt.began > _TICK]
-            if old:
-                table = proctree.parents()
-                for attempt in old:
-                    attempt.check_limits(table)
-            full = self._free_slots() == 0
+            if now - looked > _FULL_LOOK:
+                looked = now
+                self._check_limits()
+            if self._free_slots():
+                busy_since = now
             if self._bell is not None:
-                self._bell.listen_to_pool(not (full and full_before))
-            full_before = full
+                self._bell.listen_to_pool(now - busy_since < _FULL_LOOK)
+
+    @property
+    def _holds(self) -> bool:
+        """True while there are attempts that have not been given up."""
+        return any(not attempt.lost for attempt in self._attempts.values())
+
+    def _check_limits(self) -> None:
+        began_before = clock() - _FULL_LOOK
+        old = [attempt for attempt in self._attempts.values() if attempt.began <= began_before]
+        if old:
+            table = proctree.parents()
+            for attempt in old:
+                attempt.check_limits(table)
 
     def _surrender(self) -> None:
         for name in self._exchange.unsent:

@@ -3,7 +3,7 @@
 Standard library only, and little of it: the zygote imports this, and every page it holds makes each fork dearer
 (measured: psutil alone doubles the cost of a fork).
 
-Source of the fields: proc_pid_stat(5), proc_pid_statm(5), proc_pid_smaps(5).
+Source of the fields: proc_pid_stat(5), proc_pid_statm(5), proc_pid_smaps(5), proc_loadavg(5).
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
+def tasks() -> int:
+    """How many processes and threads the machine has: one short read, where `parents()` is one per process."""
+    return int(_read("/proc/loadavg").split()[3].partition(b"/")[2])
+
+
 def children(pid: int, table: dict[int, int] | None = None) -> list[int]:
     """The processes whose parent is `pid`."""
     return [child for child, parent in (parents() if table is None else table).items() if parent == pid]
@@ -93,22 +98,34 @@ def descendants(pid: int, table: dict[int, int] | None = None) -> list[int]:
 def kill_tree(root: int, *, with_root: bool = True) -> None:
     """Kill `root` and everything below it, whatever sessions and groups they fled to.
 
-    First everything is frozen, until a look finds nothing new: a process with SIGSTOP pending forks no more. So even a
-    fork bomb is caught whole.
+    First everything is frozen, until a look finds nothing new: a process with SIGSTOP pending forks no more. Whole
+    groups are frozen in one call each, which no fork can slip through, so that even a fork bomb is caught.
     """
     frozen: set[int] = set()
+    targets: set[int] = set()
     while fresh := {*descendants(root), *([root] if with_root else [])} - frozen:
-        for pid in fresh:
-            _send(pid, signal.SIGSTOP)
+        new = {_target(pid) for pid in fresh} - targets
+        for target in new:
+            _send(target, signal.SIGSTOP)
         frozen |= fresh
-    for pid in frozen:
-        _send(pid, signal.SIGKILL)
+        targets |= new
+    for target in targets:
+        _send(target, signal.SIGKILL)
 
 
-def _send(pid: int, number: signal.Signals) -> None:
+def _target(pid: int) -> int:
+    """What to give to kill(2): the process's group, unless it is our own group or the process is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        group = os.getpgid(pid)
+        if group != os.getpgrp():
+            return -group
+    return pid
+
+
+def _send(target: int, number: signal.Signals) -> None:
     # It may be gone already; and a program that changed its user is out of reach for a worker that is not root.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+        os.kill(target, number)
 
 
 def resident_bytes(pid: int) -> int:

@@ -31,8 +31,8 @@ _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "OPENBLAS_")
 
 
 class Exit(NamedTuple):
-    """How an attempt's process ended: an exit code, or minus the signal's number, as subprocess has it. None with a
-    `fault` when it never ran, or when nobody saw its end."""
+    """How an attempt's process ended: an exit code, or minus the signal's number, as subprocess has it; None when it
+    never ran, or when nobody saw its end. `fault` says why, or why the zygote killed it."""
 
     code: int | None
     fault: str = ""
@@ -49,9 +49,10 @@ def job_environment(env: Mapping[str, str]) -> dict[str, str]:
 class Runner:
     """Starts, signals and kills attempts. Made before the agent has threads; `attach` joins it to the event loop."""
 
-    def __init__(self, lock: int, cwd: Path) -> None:
+    def __init__(self, lock: int, cwd: Path, most_processes: int) -> None:
         self._lock = lock
         self._cwd = cwd
+        self._most_processes = most_processes
         self._workloads = {point.name: point.value for point in metadata.entry_points(group="neutrino.workloads")}
         self._running: dict[str, asyncio.Future[Exit]] = {}
         self._deadline: float | None = None
@@ -66,13 +67,16 @@ class Runner:
         self._socket.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.zygote", str(theirs.fileno()), json.dumps(self._workloads)],
+                [sys.executable, "-m", "workers.zygote", *self._arguments(theirs)],
                 pass_fds=(theirs.fileno(), self._lock),
                 env=job_environment(os.environ),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd=self._cwd,
             )
+
+    def _arguments(self, theirs: socket.socket) -> list[str]:
+        return [str(theirs.fileno()), json.dumps(self._workloads), str(self._most_processes)]
 
     def attach(self, on_started: Callable[[str, int], None]) -> None:
         """Join the running event loop."""

@@ -33,6 +33,8 @@ def verdict(end: Exit, stop: Verdict | None, last_stderr: str, *, kernel_oom: bo
         return Verdict(stop.reason, stop.message, code)
     if end.code is None:
         return Verdict(Reason.INFRA_ERROR, end.fault)
+    if end.fault:
+        return Verdict(Reason.USER_ERROR, end.fault, code)
     if end.code == 0:
         return Verdict(Reason.SUCCEEDED, "", 0)
     if end.code < 0:

@@ -28,6 +28,7 @@ from workers import child, proctree
 
 LARGEST_PACKET = 64 * 1024
 _RETRY_MS = 20
+_LOOK_MS = 100  # at the number of processes, and at the deadline
 _MOST_NEWS = 200
 
 
@@ -39,10 +40,13 @@ def clock() -> float:
 class Zygote:
     """Forks, waits and kills as the agent says."""
 
-    def __init__(self, agent: socket.socket, workloads: dict[str, str]) -> None:
+    def __init__(self, agent: socket.socket, workloads: dict[str, str], most_processes: int) -> None:
         self._agent = agent
         agent.setblocking(False)  # recv_fds ignores MSG_DONTWAIT (seen in Python 3.11)
         self._workloads = workloads
+        self._most_processes = most_processes
+        self._tasks = proctree.tasks()
+        self._faults: dict[int, str] = {}
         self._leaders: dict[int, str] = {}
         self._started: list[tuple[str, int]] = []  # still to be told to the agent
         self._ended: list[tuple[str, int | None, str]] = []  # the same
@@ -66,6 +70,8 @@ class Zygote:
                     os.read(self._wake, 4096)
                 if clock() > self._deadline:
                     self._kill_everything()
+                if self._leaders:
+                    self._stop_explosions()
         self._kill_everything()
         while self._leaders or self._kill_strays():
             self._reap()
@@ -75,9 +81,7 @@ class Zygote:
         """Milliseconds until something is to be done unasked."""
         if self._strays_possible or self._ended or self._started:
             return _RETRY_MS
-        if self._leaders and self._deadline < float("inf"):
-            return max(0, int((self._deadline - clock()) * 1000) + 1)
-        return None
+        return _LOOK_MS if self._leaders else None
 
     def _obey(self) -> bool:
         """Do what the waiting packets say. False when the agent is gone."""
@@ -136,7 +140,7 @@ class Zygote:
                 if attempt is not None:
                     # A leader that exits by itself has seen to its descendants; one that was killed could not.
                     self._strays_possible |= os.WIFSIGNALED(status)
-                    self._ended.append((attempt, os.waitstatus_to_exitcode(status), ""))
+                    self._ended.append((attempt, os.waitstatus_to_exitcode(status), self._faults.pop(pid, "")))
 
     def _tell(self) -> None:
         """Tell what started, and what is gone: once a leader was killed, only when all that it left is gone as well."""
@@ -158,21 +162,36 @@ class Zygote:
             proctree.kill_tree(pid)
         return bool(strays)
 
+    def _stop_explosions(self) -> None:
+        """Kill fork bombs. The agent looks at every attempt now and then; this sees what cannot wait so long, and it is
+        cheap, because the number of all processes of the machine tells whether a closer look is needed."""
+        before, self._tasks = self._tasks, proctree.tasks()
+        if self._tasks - before < self._most_processes // 4:
+            return
+        table = proctree.parents()
+        for pid in self._leaders:
+            count = 1 + len(proctree.descendants(pid, table))
+            if count > self._most_processes:
+                proctree.kill_tree(pid)
+                self._faults[pid] = f"Too many processes: {count} at once, and {self._most_processes} are allowed."
+
     def _kill_everything(self) -> None:
         for pid in self._leaders:
             proctree.kill_tree(pid)
 
 
 def main() -> None:
-    """Entry point: `python -m workers.zygote <fd of the socket to the agent> <workloads as JSON>`."""
+    """Entry point: `python -m workers.zygote <fd of the socket to the agent> <workloads as JSON> <most processes>`."""
     agent = socket.socket(fileno=int(sys.argv[1]))
     # The agent decides when to end; a Ctrl-C or a stop of the whole group is meant for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(PermissionError):  # only root may; it lets us stop a fork bomb while that takes all CPUs
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     proctree.become_subreaper()
     os.umask(0o022)
-    zygote = Zygote(agent, json.loads(sys.argv[2]))
+    zygote = Zygote(agent, json.loads(sys.argv[2]), int(sys.argv[3]))
     gc.collect()
     gc.disable()
     gc.freeze()
