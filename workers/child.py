@@ -139,7 +139,7 @@ def _reap_the_rest() -> None:
                 continue
         except ChildProcessError:
             return
-        proctree.kill_tree(os.getpid(), with_root=False)
+        proctree.kill_trees(proctree.children(os.getpid()))
         os.waitpid(-1, 0)
 
 

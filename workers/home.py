@@ -57,8 +57,7 @@ def _kill_survivors(attempts: Path) -> None:
     session. They are known by the folder that they were started in."""
     while survivors := [pid for pid in proctree.pids() if _belongs(pid, attempts)]:
         log.warning("Killing %d processes that a predecessor left behind.", len(survivors))
-        for pid in survivors:
-            proctree.kill_tree(pid)
+        proctree.kill_trees(survivors)
         time.sleep(_PAUSE)
 
 

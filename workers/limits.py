@@ -39,7 +39,7 @@ def _oom_kills() -> int:
 
 def excess(leader: int, memory: int | None, most_processes: int, table: dict[int, int]) -> Verdict | None:
     """Why an attempt is to be stopped, or None. `table` is `proctree.parents()`; `memory` is in bytes."""
-    members = [leader, *proctree.descendants(leader, table)]
+    members = [leader, *proctree.descendants([leader], table)]
     if len(members) > most_processes:
         text = f"Too many processes: {len(members)} at once, and {most_processes} are allowed."
         return Verdict(Reason.USER_ERROR, text)

@@ -13,7 +13,7 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -82,12 +82,13 @@ def children(pid: int, table: dict[int, int] | None = None) -> list[int]:
     return [child for child, parent in (parents() if table is None else table).items() if parent == pid]
 
 
-def descendants(pid: int, table: dict[int, int] | None = None) -> list[int]:
-    """All processes below `pid`, without itself."""
+def descendants(roots: Iterable[int], table: dict[int, int] | None = None) -> list[int]:
+    """All processes below `roots`, without themselves."""
     below: dict[int, list[int]] = {}
     for child, parent in (parents() if table is None else table).items():
         below.setdefault(parent, []).append(child)
-    found, queue = [], below.get(pid, [])
+    found: list[int] = []
+    queue = [child for root in roots for child in below.get(root, ())]
     while queue:
         child = queue.pop()
         found.append(child)
@@ -95,15 +96,15 @@ def descendants(pid: int, table: dict[int, int] | None = None) -> list[int]:
     return found
 
 
-def kill_tree(root: int, *, with_root: bool = True) -> None:
-    """Kill `root` and everything below it, whatever sessions and groups they fled to.
+def kill_trees(roots: Collection[int]) -> None:
+    """Kill `roots` and everything below them, whatever sessions and groups they fled to.
 
     First everything is frozen, until a look finds nothing new: a process with SIGSTOP pending forks no more. Whole
     groups are frozen in one call each, which no fork can slip through, so that even a fork bomb is caught.
     """
     frozen: set[int] = set()
     targets: set[int] = set()
-    while fresh := {*descendants(root), *([root] if with_root else [])} - frozen:
+    while fresh := {*roots, *descendants(roots)} - frozen:
         new = {_target(pid) for pid in fresh} - targets
         for target in new:
             _send(target, signal.SIGSTOP)

@@ -167,8 +167,8 @@ class Runner:
         """Attempts lead sessions of their own, which tells their remains from other children of this process."""
         own = os.getsid(0)
         while orphans := [pid for pid in proctree.children(os.getpid()) if _session(pid) not in {own, None}]:
+            proctree.kill_trees(orphans)
             for pid in orphans:
-                proctree.kill_tree(pid)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
 

@@ -100,8 +100,7 @@ class Zygote:
                         os.killpg(leader, number)
                         os.killpg(leader, signal.SIGCONT)
                 case ["kill", attempt]:
-                    for leader in self._leaders_of(attempt):
-                        proctree.kill_tree(leader)
+                    proctree.kill_trees(self._leaders_of(attempt))
                 case ["alive", deadline]:
                     self._deadline = deadline
                 case unknown:
@@ -156,10 +155,8 @@ class Zygote:
 
     def _kill_strays(self) -> bool:
         """Kill children that are no leaders: they came here when their leader died. True if there were any."""
-        table = proctree.parents()
-        strays = [pid for pid in proctree.children(os.getpid(), table) if pid not in self._leaders]
-        for pid in strays:
-            proctree.kill_tree(pid)
+        strays = [pid for pid in proctree.children(os.getpid()) if pid not in self._leaders]
+        proctree.kill_trees(strays)
         return bool(strays)
 
     def _stop_explosions(self) -> None:
@@ -170,14 +167,13 @@ class Zygote:
             return
         table = proctree.parents()
         for pid in self._leaders:
-            count = 1 + len(proctree.descendants(pid, table))
+            count = 1 + len(proctree.descendants([pid], table))
             if count > self._most_processes:
-                proctree.kill_tree(pid)
+                proctree.kill_trees([pid])
                 self._faults[pid] = f"Too many processes: {count} at once, and {self._most_processes} are allowed."
 
     def _kill_everything(self) -> None:
-        for pid in self._leaders:
-            proctree.kill_tree(pid)
+        proctree.kill_trees(self._leaders)
 
 
 def main() -> None:
