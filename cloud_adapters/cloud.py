@@ -1,0 +1,88 @@
+"""What the providers with an HTTP data path share: keys below a prefix, ranged reads, and errors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from cloud_adapters.base import check_key, join_key
+from cloud_adapters.errors import PreconditionFailed, TransientStoreError
+from cloud_adapters.faults import error_from_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloud_adapters.base import Bytes, Reader
+    from cloud_adapters.wire import Response
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 20
+
+
+class CloudStore(ABC):
+    """Base of the HTTP stores. `uri` is the address as it was given, without credentials."""
+
+    def __init__(self, uri: str, bucket: str, prefix: str) -> None:
+        self.uri = uri
+        self.bucket = bucket
+        self.prefix = prefix
+
+    @abstractmethod
+    def _send(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        body: Sequence[Bytes] = (),
+    ) -> Response:
+        """One signed request for the object at `key`."""
+
+    @abstractmethod
+    def _get(self, key: str, headers: dict[str, str], etag: str | None) -> Response:
+        """A GET of the object's bytes, conditional on `etag` in the provider's way."""
+
+    @abstractmethod
+    def _control(self, what: str) -> AbstractContextManager[None]:
+        """Turns the SDK's errors into ours."""
+
+    def open(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Reader:
+        headers = {}
+        if start or end is not None:
+            if end is not None and end <= start:
+                raise PreconditionFailed(f"{key}: bytes {start} to {end} are no range")
+            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        response = self.checked(key, self._get(key, headers, etag))
+        if headers and response.status != 206:
+            response.close()
+            raise TransientStoreError(f"{key}: the store sent the whole object instead of a range")
+        return response
+
+    def read_into(self, key: str, buffer: memoryview, *, start: int = 0, etag: str | None = None) -> None:
+        if not len(buffer):
+            return
+        at = 0
+        with self.open(key, start=start, end=start + len(buffer), etag=etag) as reader:
+            while at < len(buffer):
+                got = reader.readinto(buffer[at:])
+                if not got:
+                    raise TransientStoreError(f"{key}: ended after {start + at} bytes")
+                at += got
+
+    def checked(self, what: str, response: Response) -> Response:
+        """The response when it is a success; otherwise its error, with the connection given back."""
+        if response.status < 300:
+            return response
+        raise error_from_body(what, response.status, response.headers, response.read())
+
+    def full_key(self, key: str) -> str:
+        """The key inside the bucket."""
+        return join_key(self.prefix, check_key(key))
+
+    def _full_prefix(self, prefix: str) -> str:
+        return f"{self.prefix}/{prefix}" if self.prefix else prefix
+
+    def _relative(self, full_key: str) -> str:
+        return full_key[len(self.prefix) + 1 :] if self.prefix else full_key

@@ -1,0 +1,286 @@
+"""Azure Blob Storage: `az://container/prefix?account=…` (or `?endpoint=https://host/account`).
+
+Credentials, in this order: AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, and then
+azure-identity's default chain (workload identity, managed identity, `az login`). The SDK does control calls; object
+bytes go through `cloud_adapters.wire` with a SAS of one hour or a bearer token. Docs: the Blob service REST API.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.storage.blob import (
+    BlobBlock,
+    BlobServiceClient,
+    ContainerSasPermissions,
+    generate_blob_sas,
+    generate_container_sas,
+)
+
+from cloud_adapters.addresses import StoreUri, check_endpoint
+from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload
+from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
+from cloud_adapters.errors import (
+    AccessDenied,
+    InvalidStore,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    TransientStoreError,
+)
+from cloud_adapters.faults import store_error
+from cloud_adapters.wire import Response, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_VERSION = "2021-12-02"
+_SAS_LIFE = timedelta(hours=1)
+_RENEW_BEFORE_S = 300.0
+_COPY_POLL_S = 0.2
+_SCOPE = "https://storage.azure.com/.default"
+
+
+def open_azure(uri: StoreUri) -> AzureStore:
+    """The container at `uri`."""
+    options = uri.only("account", "endpoint")
+    timeouts = {"retry_total": 0, "connection_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+    connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    try:
+        if connection and not options:
+            service = BlobServiceClient.from_connection_string(connection, **timeouts)
+        else:
+            account = options.get("account") or os.environ.get("AZURE_STORAGE_ACCOUNT")
+            if not account and "endpoint" not in options:
+                hint = "Write az://container?account=name, or set AZURE_STORAGE_ACCOUNT."
+                raise InvalidStore(f"{uri.text!r} does not say which storage account", hint=hint)
+            url = options.get("endpoint") or f"https://{account}.blob.core.windows.net"
+            check_endpoint(url)
+            service = BlobServiceClient(url, credential=_credential(), **timeouts)
+    except ValueError as error:
+        raise InvalidStore(f"{uri.text}: {error}") from error
+    if not (urlsplit(service.url).hostname or "").endswith(".blob.core.windows.net"):
+        check_endpoint(str(service.url).split("?", 1)[0])
+    return AzureStore(uri, service)
+
+
+def _credential() -> Any:
+    if key := os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_SAS_TOKEN"):
+        return key
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - slow to import, and needed by this branch only
+
+    return DefaultAzureCredential()
+
+
+class AzureStore(CloudStore):
+    """One container, or a prefix in it. Blobs are block blobs; a block's id carries its number, size and MD5."""
+
+    provider = "azure"
+    region = None
+    capabilities = Capabilities(verifies_md5=True, min_part_size=1, max_parts=50_000)
+
+    def __init__(self, uri: StoreUri, service: Any) -> None:
+        super().__init__(uri.text, uri.bucket, uri.prefix)
+        self.service = service
+        self.container = service.get_container_client(uri.bucket)
+        url = urlsplit(self.container.url)
+        self._origin = f"{url.scheme}://{url.netloc}"
+        self._path = url.path
+        self._given_sas = url.query
+        self._wire = Wire(self._origin)
+        self._lock = threading.Lock()
+        self._sas, self._sas_renewal = "", 0.0
+
+    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+        headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": "application/octet-stream"}
+        if md5:
+            headers["Content-MD5"] = base64.b64encode(md5).decode()
+        if create_only:
+            headers["If-None-Match"] = "*"
+        with self.checked(key, self._send("PUT", key, headers=headers, body=[data])) as response:
+            response.read()
+            return ObjectInfo(key, len(data), response.headers.get("etag", ""), md5)
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._control(key):
+            found = self._blob(key).get_blob_properties()
+        return _info(key, found)
+
+    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+        with self._control(self.uri):
+            pages = self.container.list_blobs(
+                name_starts_with=self._full_prefix(prefix), results_per_page=limit
+            ).by_page(token)
+            found = list(next(pages, ()))
+        objects = tuple(_info(self._relative(one.name), one) for one in found)
+        return Page(objects, pages.continuation_token or None)
+
+    def delete(self, key: str) -> None:
+        try:
+            with self._control(key):
+                self._blob(key).delete_blob(delete_snapshots="include")
+        except ObjectNotFound:
+            self._require_container()
+
+    def can_copy_from(self, source: ObjectStore) -> bool:
+        return isinstance(source, AzureStore) and source.service.primary_hostname == self.service.primary_hostname
+
+    def copy_from(self, source: ObjectStore, source_key: str, key: str) -> ObjectInfo:
+        if not isinstance(source, AzureStore):
+            raise StoreError(f"{source.uri} is not on Azure; its objects cannot be copied there")
+        url = source.presign(source_key, seconds=3600)
+        with self._control(source_key):
+            blob = self._blob(key)
+            state = blob.start_copy_from_url(url)["copy_status"]
+            while state == "pending":  # the service copies on its own and has no way to call back
+                time.sleep(_COPY_POLL_S)
+                state = blob.get_blob_properties().copy.status
+        if state != "success":
+            raise TransientStoreError(f"{source_key}: the copy inside Azure ended as {state!r}")
+        return self.head(key)
+
+    def presign(self, key: str, *, seconds: int) -> str:
+        expiry = datetime.now(UTC) + timedelta(seconds=seconds)
+        with self._control(key):
+            blob = self._blob(key)
+            if self._given_sas:
+                return str(blob.url)
+            sas = generate_blob_sas(
+                blob.account_name,
+                self.bucket,
+                self.full_key(key),
+                permission="r",
+                expiry=expiry,
+                **self._sign_with(expiry),
+            )
+        return f"{blob.url}?{sas}"
+
+    def start_upload(self, key: str, *, part_size: int) -> Upload:
+        self.full_key(key)
+        self._require_container()
+        return Upload(key, "blocks", part_size)  # blocks belong to the blob's name: there is nothing to open
+
+    def find_upload(self, key: str, *, part_size: int) -> Upload | None:
+        upload = Upload(key, "blocks", part_size)
+        try:
+            return upload if self.list_parts(upload) else None
+        except ObjectNotFound:
+            return None
+
+    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
+        block = f"{number:05d}.{upload.part_size:012d}.{md5.hex()}"
+        query = f"comp=block&blockid={quote(base64.b64encode(block.encode()), safe='')}"
+        headers = {"Content-MD5": base64.b64encode(md5).decode()}
+        with self.checked(
+            upload.key, self._send("PUT", upload.key, query=query, headers=headers, body=[data])
+        ) as response:
+            response.read()
+        return Part(number, len(data), md5, block)
+
+    def list_parts(self, upload: Upload) -> tuple[Part, ...]:
+        with self._control(upload.key):
+            _, blocks = self._blob(upload.key).get_block_list("uncommitted")
+        parts: dict[int, Part] = {}
+        for block in blocks:
+            number, part_size, md5 = block.id.split(".") if block.id.count(".") == 2 else ("0", "0", "")
+            if int(part_size) == upload.part_size:
+                parts[int(number)] = Part(int(number), block.size, bytes.fromhex(md5), block.id)
+        return tuple(parts[number] for number in sorted(parts))
+
+    def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo:
+        condition = {"etag": "*", "match_condition": MatchConditions.IfMissing} if create_only else {}
+        with self._control(upload.key):
+            blocks = [BlobBlock(part.token) for part in parts]
+            answer = self._blob(upload.key).commit_block_list(blocks, **condition)
+        return ObjectInfo(upload.key, sum(part.size for part in parts), answer["etag"])
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Azure drops blocks when their blob is written, else after a week: an empty blob is written and removed."""
+        try:
+            self.put(upload.key, b"", create_only=True)
+        except PreconditionFailed:
+            return  # there is a blob of that name, which is not ours to touch
+        self.delete(upload.key)
+
+    def _blob(self, key: str) -> Any:
+        return self.container.get_blob_client(self.full_key(key))
+
+    def _require_container(self) -> None:
+        with self._control(self.uri):
+            self.container.get_container_properties()
+
+    def _get(self, key: str, headers: dict[str, str], etag: str | None) -> Response:
+        return self._send("GET", key, headers=headers | ({"If-Match": etag} if etag else {}))
+
+    def _send(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        body: Sequence[Bytes] = (),
+    ) -> Response:
+        target = f"{self._path}/{quote(self.full_key(key), safe='/~')}"
+        sas, authorization = self._authority()
+        if queries := "&".join(part for part in (query, sas) if part):
+            target = f"{target}?{queries}"
+        return self._wire.send(method, target, (headers or {}) | {"x-ms-version": _VERSION} | authorization, body)
+
+    def _authority(self) -> tuple[str, dict[str, str]]:
+        """What makes a request ours: a query or a header."""
+        if self._given_sas:
+            return self._given_sas, {}
+        if not hasattr(self.service.credential, "account_key"):
+            with self._control(self.uri), self._lock:
+                token = self.service.credential.get_token(_SCOPE).token  # the credential caches and renews it
+            return "", {"Authorization": f"Bearer {token}"}
+        with self._lock:
+            if time.monotonic() > self._sas_renewal:
+                expiry = datetime.now(UTC) + _SAS_LIFE
+                permission = ContainerSasPermissions(read=True, write=True, create=True)
+                self._sas = generate_container_sas(
+                    self.service.account_name,
+                    self.bucket,
+                    permission=permission,
+                    expiry=expiry,
+                    **self._sign_with(expiry),
+                )
+                self._sas_renewal = time.monotonic() + _SAS_LIFE.total_seconds() - _RENEW_BEFORE_S
+            return self._sas, {}
+
+    def _sign_with(self, expiry: datetime) -> dict[str, Any]:
+        credential = self.service.credential
+        if hasattr(credential, "account_key"):
+            return {"account_key": credential.account_key}
+        now = datetime.now(UTC)
+        return {"user_delegation_key": self.service.get_user_delegation_key(now - timedelta(minutes=5), expiry)}
+
+    @contextmanager
+    def _control(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientAuthenticationError as error:
+            hint = "Set AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING, or log in with `az login`."
+            raise AccessDenied(f"{what}: {error.message}", hint=hint) from error
+        except HttpResponseError as error:
+            code = getattr(error, "error_code", None)
+            raise store_error(
+                what, error.status_code or 500, str(getattr(code, "value", code) or ""), error.reason or ""
+            ) from error
+        except AzureError as error:
+            raise TransientStoreError(f"{what}: {error}") from error
+
+
+def _info(key: str, found: Any) -> ObjectInfo:
+    md5 = found.content_settings.content_md5
+    return ObjectInfo(key, found.size, f'"{found.etag.strip(chr(34))}"', bytes(md5) if md5 else None)
