@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, nearest
 from orchestrator.domain.faults import field_errors
+from orchestrator.domain.quantities import parse_duration
 from orchestrator.domain.spec import KINDS, JobSpec
 
 API_VERSION = "neutrino/v1"
@@ -109,6 +110,11 @@ def parse(document: object) -> JobSpec:
         return model.model_validate({**document["spec"], **document["metadata"]})
     except ValidationError as error:
         raise InvalidSpec.of(field_errors(error, model, _document_path)) from None
+
+
+def timeout_of(document: Mapping[str, Any]) -> float:
+    """The timeout in seconds of a document that has been accepted, without parsing all of it again."""
+    return parse_duration(document["spec"].get("timeout", JobSpec.model_fields["timeout"].default))
 
 
 def json_schema() -> dict[str, Any]:

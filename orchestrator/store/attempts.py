@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.document import parse
+from orchestrator.domain.document import timeout_of
 from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatReply, Lease, Report, Reported
 from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
@@ -71,7 +71,7 @@ def _lease(attempt: AttemptId, row: Any, token: str, resume: CheckpointRef | Non
         attempt=str(attempt),
         token=token,
         document=row.document,
-        timeout_seconds=parse(row.document).timeout,
+        timeout_seconds=timeout_of(row.document),
         prefix=f"artifacts/{row.workspace_id}/{attempt}",
         resume=resume,
     )
@@ -180,7 +180,7 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
     held = hold(connection, holder, [attempt for attempt, _ in reports])
     worker = f"worker:{encode('w', holder.worker_id)}" if holder.worker_id else "worker"
     # The first report of an attempt counts; the lock on the job has made sure that its epoch is still this one.
-    firsts = {attempt: one for attempt, one in reversed(reports)}
+    firsts = dict(reversed(reports))
     accepted = [
         (attempt, one)
         for attempt, one in firsts.items()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, text
 
@@ -123,6 +123,8 @@ SELECT m.id, m.source, m.target, m.epoch,
 FROM moved m
 """
 
+_FIELDS = tuple(field.name for field in fields(Change))
+
 # A queued job wants to be dispatched; a claimed one has made room in its pool's window.
 _WAKES_DISPATCHER = frozenset({JobState.QUEUED, JobState.RUNNING})
 
@@ -131,10 +133,16 @@ def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]
     """Make those of `changes` that are allowed now; each job at most once. Returns the moves that were made."""
     if not changes:
         return []
-    rows = connection.execute(text(_MOVE), {"changes": json.dumps([asdict(change) for change in changes])})
+    rows = connection.execute(text(_MOVE), {"changes": json.dumps([_row(change) for change in changes])})
     moved = [Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id) for row in rows]
     announce(connection, moved)
     return moved
+
+
+def _row(change: Change) -> dict[str, object]:
+    """A change as a row of the statement, without what is None. (`asdict` copies deeply, which costs much more.)"""
+    row = {name: value for name in _FIELDS if (value := getattr(change, name)) is not None}
+    return row | {"counters": asdict(change.counters)} if change.counters else row
 
 
 def announce(connection: Connection, moved: Sequence[Moved]) -> None:
