@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.domain.errors import NeutrinoError, TooLarge
+from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, TooLarge
 from orchestrator.domain.spec import MAX_FILE_BYTES
 
 log = logging.getLogger("neutrino.access")
@@ -46,8 +46,10 @@ class Requests:
             length = headers.get(b"content-length", b"0")
             if length.isdigit() and int(length) > MAX_BODY_BYTES:
                 raise _too_large()
+            if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+                raise InvalidSpec.of([FieldError("url", "contains a NUL character, which nothing here is named with")])
             await self._app(scope, _bounded(receive), answer)
-        except TooLarge as error:
+        except (TooLarge, InvalidSpec) as error:
             if answer.status is not None:
                 raise
             await answer.problem(error)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.faults import field_errors
+
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Text of one line, without control characters: Postgres keeps no NUL, and a list shows no line breaks."""
 
 if TYPE_CHECKING:
     _Metaclass = type

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.ids import decode_attempt
-from orchestrator.domain.model import Model
+from orchestrator.domain.model import Line, Model
+from orchestrator.domain.retry import FAILURE_OF
 from orchestrator.domain.spec import Name
 from orchestrator.domain.state import Reason
 
@@ -24,20 +25,27 @@ MAX_BATCH = 1000
 MAX_LINE = 16 * 1024
 
 _Attempt = Annotated[str, StringConstraints(max_length=32), AfterValidator(lambda text: str(decode_attempt(text)))]
-_Sentence = Annotated[str, StringConstraints(max_length=4096)]
+# Postgres keeps no NUL. What a job says must not be lost for one, so it is made visible; names are refused.
+_Sentence = Annotated[
+    str,
+    StringConstraints(max_length=4096),
+    AfterValidator(lambda text: text.replace("\x00", "\N{REPLACEMENT CHARACTER}")),
+]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+_Int = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
 class RegisterWorker(Model):
     """A worker process introduces itself. A worker of the same name and pool that was there before is gone for certain:
     the caller holds the lock that its predecessor and all of its children held."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    name: Annotated[Line, StringConstraints(min_length=1, max_length=128)]
     pool: Name
     slots: int = Field(ge=1, le=1024)
-    host: str = Field(max_length=256)
-    pid: int
-    version: str = Field(max_length=64)
-    gpus: tuple[str, ...] = Field(default=(), max_length=64)
+    host: Annotated[Line, StringConstraints(max_length=256)]
+    pid: _Int
+    version: Annotated[Line, StringConstraints(max_length=64)]
+    gpus: tuple[Line, ...] = Field(default=(), max_length=64)
 
 
 class WorkerRegistered(Model):
@@ -125,12 +133,12 @@ class Append(Model):
     sent twice is stored once. `lines` come in order and are numbered on from `first_line`."""
 
     attempt: _Attempt
-    seq: int = Field(ge=1)
-    first_line: int = Field(default=1, ge=1)
+    seq: int = Field(ge=1, lt=2**53)
+    first_line: int = Field(default=1, ge=1, lt=2**53)
     lines: tuple[LogLine, ...] = Field(default=(), max_length=10_000)
     metrics: tuple[MetricPoint, ...] = Field(default=(), max_length=10_000)
     progress: float | None = Field(default=None, ge=0, le=1)
-    message: Annotated[str, StringConstraints(max_length=512)] | None = None
+    message: Annotated[_Sentence, StringConstraints(max_length=512)] | None = None
 
 
 class AppendBatch(Model):
@@ -148,18 +156,18 @@ class Appended(Model):
 class ArtifactUpload(Model):
     """Files that lie in a store, below a prefix, with their manifest written: `digest` is the manifest's SHA-256."""
 
-    store: str = Field(max_length=1024)
+    store: Annotated[Line, StringConstraints(max_length=1024)]
     prefix: SafePath
     digest: Sha256
-    size: int = Field(ge=0)
-    files: int = Field(ge=0)
+    size: _Count
+    files: int = Field(ge=0, lt=2**31)
 
 
 class PublishCheckpoint(Model):
     """Make an uploaded artifact the attempt's newest checkpoint."""
 
     attempt: _Attempt
-    step: int = Field(ge=0)
+    step: _Count
     artifact: ArtifactUpload
 
 
@@ -170,13 +178,19 @@ class CheckpointCommitted(Model):
     superseded: tuple[str, ...] = ()
 
 
+def _how_it_ended(reason: Reason) -> Reason:
+    if reason is not Reason.SUCCEEDED and reason not in FAILURE_OF:
+        raise ValueError(f"no attempt ends with {reason.value!r}")
+    return reason
+
+
 class Report(Model):
     """How an attempt ended. `reason` is `succeeded`, `cancelled_by_user`, or what went wrong."""
 
     attempt: _Attempt
-    reason: Reason
+    reason: Annotated[Reason, AfterValidator(_how_it_ended)]
     message: _Sentence = ""
-    exit_code: int | None = None
+    exit_code: _Int | None = None
     output: ArtifactUpload | None = None
 
 

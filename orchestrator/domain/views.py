@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from orchestrator.domain.artifact import Manifest
-from orchestrator.domain.model import Model
+from orchestrator.domain.model import Line, Model
 from orchestrator.domain.protocol import LogLine
-from orchestrator.domain.spec import Name
+from orchestrator.domain.quantities import parse_gpu
+from orchestrator.domain.spec import Cloud, Name
 from orchestrator.domain.state import AttemptState, JobState
 
 Item = TypeVar("Item")
@@ -215,10 +216,10 @@ class CreatePool(Model):
     """A new pool. `store` is the URI of the object store next to it, `gpu` what each slot has, such as `T4:1`."""
 
     name: Name
-    cloud: str = "local"
-    region: str = Field(default="local", max_length=64)
-    gpu: str | None = None
-    store: str = Field(max_length=1024)
+    cloud: Cloud = Cloud.LOCAL
+    region: Annotated[Line, StringConstraints(max_length=64)] = "local"
+    gpu: Annotated[str, AfterValidator(lambda text: str(parse_gpu(text)))] | None = None
+    store: Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
 
 
 class WorkerView(Model):
@@ -255,7 +256,7 @@ class CreateToken(Model):
     """A new token: who it is for and what it may do. `expires_in_days` None means never."""
 
     name: Name
-    user: str = Field(min_length=1, max_length=128)
+    user: Annotated[Line, StringConstraints(min_length=1, max_length=128)]
     role: Literal["viewer", "submitter", "operator", "admin", "worker"]
     expires_in_days: int | None = Field(default=365, ge=1, le=3650)
 

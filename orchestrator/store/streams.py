@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -127,16 +127,22 @@ def lines(
     connection: Connection, job_id: int, after: LogPosition, limit: int, since: datetime | None = None
 ) -> list[LogEntry]:
     """Up to `limit` lines after a position, in order; with `since`, only what was written at or after that time."""
-    values = {"job": job_id, "epoch": after.epoch, "line": after.line, "limit": limit}
-    entries = [_entry(row) for row in connection.execute(text(_LINES), values)]
     if since is None:
-        return entries
-    earliest = since.timestamp()
-    while entries and entries[-1].at < earliest:
-        last = LogPosition(entries[-1].epoch, entries[-1].line)
-        values |= {"epoch": last.epoch, "line": last.line}
-        entries = [_entry(row) for row in connection.execute(text(_LINES), values)]
-    return [entry for entry in entries if entry.at >= earliest]
+        return _read(connection, job_id, after, limit)
+    earliest = (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()
+    kept: list[LogEntry] = []
+    while len(kept) < limit:
+        entries = _read(connection, job_id, after, limit)
+        kept += [entry for entry in entries if entry.at >= earliest]
+        if len(entries) < limit:
+            break
+        after = LogPosition(entries[-1].epoch, entries[-1].line)
+    return kept[:limit]
+
+
+def _read(connection: Connection, job_id: int, after: LogPosition, limit: int) -> list[LogEntry]:
+    values = {"job": job_id, "epoch": after.epoch, "line": after.line, "limit": limit}
+    return [_entry(row) for row in connection.execute(text(_LINES), values)]
 
 
 def tail(connection: Connection, job_id: int, count: int) -> list[LogEntry]:

@@ -34,7 +34,7 @@ def list_versions(
     caller: Viewer,
     name: str,
     limit: Limit = 50,
-    before: Annotated[int | None, Query(alias="cursor")] = None,
+    before: Annotated[int | None, Query(alias="cursor", ge=0, lt=2**31)] = None,
 ) -> Page[ModelVersionView]:
     """A model's versions, newest first."""
     with db.transaction() as connection:

@@ -67,9 +67,11 @@ def test_a_zombie_appends_nothing(plane: Plane, situation: Situation) -> None:
 def test_a_zombie_publishes_no_checkpoint(plane: Plane, situation: Situation) -> None:
     attempt = situation(plane, plane.worker())
     before = plane.everything()
-    with pytest.raises(LeaseLost), plane.database.transaction() as connection:
-        fence.require(fence.hold(connection, Holder(), [attempt]), attempt)
-        artifacts.commit_checkpoint(connection, attempt, 1, upload(attempt, plane.workspace))
+    with plane.database.transaction() as connection:
+        held = fence.hold(connection, Holder(), [attempt])
+    assert held == set()
+    with pytest.raises(LeaseLost):
+        fence.require(held, attempt)
     assert plane.everything() == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import pkgutil
@@ -85,7 +86,7 @@ def test_the_one_door_makes_no_illegal_move(plane: Plane, source: JobState) -> N
 
 def test_the_epoch_cannot_fall(plane: Plane) -> None:
     job_id = _bring_to(plane, JobState.RUNNING)
-    with pytest.raises(IntegrityError, match="the epoch of job .* cannot fall from 1 to 0"):
+    with pytest.raises(IntegrityError, match=r"the epoch of job \d+ cannot fall from 1 to 0"):
         plane.sql("UPDATE jobs SET epoch = 0 WHERE id = :id", id=job_id)
 
 
@@ -94,9 +95,9 @@ def test_a_job_begins_queued(plane: Plane, state: JobState) -> None:
     finished = "clock_timestamp()" if state.terminal else "NULL"
     with pytest.raises(IntegrityError, match="a job begins QUEUED"):
         plane.sql(
-            "INSERT INTO jobs (workspace_id, name, kind, user_name, labels, document, spec_hash, shape, reason, message,"
-            f" state, finished_at, epoch, pool_id) VALUES (:workspace, 'a', 'Command', 'ada', '{{}}', '{{}}', '', '{{}}',"
-            f" '', '', :state, {finished}, 1, (SELECT id FROM pools LIMIT 1))",
+            "INSERT INTO jobs (workspace_id, name, kind, user_name, labels, document, spec_hash, shape, reason, "
+            "message, state, finished_at, epoch, pool_id) VALUES (:workspace, 'a', 'Command', 'ada', '{}', '{}', '', "
+            f"'', '', '', :state, {finished}, 1, (SELECT id FROM pools LIMIT 1))",
             workspace=plane.workspace,
             state=state,
         )
@@ -152,7 +153,7 @@ def test_a_move_and_its_event_are_one(plane: Plane, monkeypatch: pytest.MonkeyPa
 def test_a_move_that_is_rolled_back_leaves_neither_state_nor_event(plane: Plane) -> None:
     (job_id,) = plane.submit()
     before = plane.everything()
-    with pytest.raises(ZeroDivisionError), plane.database.transaction() as connection:
+    with contextlib.suppress(ZeroDivisionError), plane.database.transaction() as connection:
         jobs.cancel(connection, job_id, "ada")
         assert connection.execute(text("SELECT state FROM jobs")).scalar_one() == "CANCELLED"
         raise ZeroDivisionError

@@ -1,0 +1,144 @@
+"""Logs and metrics: each line once, in order, over all attempts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.errors import InvalidSpec
+from orchestrator.domain.ids import AttemptId
+from orchestrator.domain.state import Reason
+from orchestrator.store import streams
+from orchestrator.store.streams import LogPosition
+from tests.integration.store.plane import Plane
+
+START = LogPosition(0, 0)
+
+
+def _texts(plane: Plane, job_id: int, after: LogPosition = START, limit: int = 100) -> list[str]:
+    with plane.database.transaction() as connection:
+        return [line.text for line in streams.lines(connection, job_id, after, limit)]
+
+
+def _second_attempt(plane: Plane, worker: int, first: AttemptId) -> AttemptId:
+    plane.report(worker, first, Reason.PREEMPTED)
+    plane.dispatch()
+    plane.claim(worker)
+    return AttemptId(first.job_id, 2)
+
+
+def test_a_batch_that_comes_twice_is_stored_once(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    for _ in range(2):
+        assert plane.append(attempt, "one", "two", points=[("loss", 1, 0.5)]) == []
+    assert _texts(plane, attempt.job_id) == ["one", "two"]
+
+
+def test_batches_that_come_in_another_order_are_read_in_theirs(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    plane.append(attempt, "three", seq=2, first_line=3)
+    plane.append(attempt, "one", "two", seq=1, first_line=1)
+    assert _texts(plane, attempt.job_id) == ["one", "two", "three"]
+
+
+def test_lines_are_read_on_after_any_line_over_all_attempts(plane: Plane) -> None:
+    worker = plane.worker()
+    first = plane.running(worker)
+    plane.append(first, "1.1", "1.2")
+    plane.append(first, "1.3", seq=2, first_line=3)
+    second = _second_attempt(plane, worker, first)
+    plane.append(second, "2.1", "2.2")
+    everything = ["1.1", "1.2", "1.3", "2.1", "2.2"]
+    for limit in range(1, 7):
+        position, read = START, []
+        while True:
+            with plane.database.transaction() as connection:
+                part = streams.lines(connection, first.job_id, position, limit)
+            if not part:
+                break
+            read += [line.text for line in part]
+            assert [line.id for line in part] == [line.text for line in part]
+            position = LogPosition.parse(part[-1].id)
+        assert read == everything
+    for index, name in enumerate(everything):
+        assert _texts(plane, first.job_id, LogPosition.parse(name)) == everything[index + 1 :]
+
+
+def test_the_tail_is_the_last_lines_in_order(plane: Plane) -> None:
+    worker = plane.worker()
+    first = plane.running(worker)
+    plane.append(first, "a", "b", "c")
+    plane.append(_second_attempt(plane, worker, first), "d", "e")
+    with plane.database.transaction() as connection:
+        for count, expected in ((1, "e"), (3, "cde"), (9, "abcde")):
+            assert "".join(line.text for line in streams.tail(connection, first.job_id, count)) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_since_skips_what_is_older_and_fills_the_page_with_what_is_younger(plane: Plane, limit: int) -> None:
+    attempt = plane.running(plane.worker())
+    for number, (text, at) in enumerate([("old", 10.0), ("old", 20.0), ("new", 30.0), ("late", 15.0), ("newer", 40.0)]):
+        plane.append(attempt, text, seq=number + 1, first_line=number + 1, at=at)
+    since = datetime.fromtimestamp(30, UTC)
+    with plane.database.transaction() as connection:
+        found = streams.lines(connection, attempt.job_id, START, limit, since)
+        assert [line.text for line in found] == ["new", "newer"][:limit]
+        again = streams.lines(connection, attempt.job_id, START, limit, since.replace(tzinfo=None))
+        assert again == found  # a time without a zone is UTC
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
+def test_every_text_is_kept_but_for_nul_which_becomes_visible(plane: Plane, text: str) -> None:
+    known = plane.sql("SELECT coalesce(max(id), 0) AS id FROM jobs")[0].id
+    attempt = AttemptId(known, 1) if known else plane.running(plane.worker())
+    seq = plane.sql("SELECT count(*) + 1 AS seq FROM log_chunks")[0].seq
+    plane.append(attempt, text, seq=seq, first_line=seq)
+    assert _texts(plane, attempt.job_id, LogPosition(1, seq - 1)) == [text.replace("\x00", "\ufffd")]
+
+
+@pytest.mark.parametrize("after", ["", "1", "1.", ".1", "a.b", "1.1.1", "-1.1", "1.-1", "²." + "1", "1." + "9" * 40])
+def test_what_is_no_id_of_a_line_is_refused(after: str) -> None:
+    with pytest.raises(InvalidSpec):
+        LogPosition.parse(after)
+
+
+def test_what_a_resumed_attempt_repeats_counts_in_its_newest_version(plane: Plane) -> None:
+    worker = plane.worker()
+    first = plane.running(worker)
+    plane.append(first, points=[("loss", 1, 0.9), ("loss", 2, 0.8), ("loss", 3, 0.7)])
+    plane.append(_second_attempt(plane, worker, first), points=[("loss", 2, 0.5), ("acc", 1, 1.0)])
+    with plane.database.transaction() as connection:
+        accuracy, loss = streams.series(connection, first.job_id)
+        assert streams.series(connection, first.job_id, "acc") == [accuracy]
+    assert loss.points == ((1, 0.9), (2, 0.5), (3, 0.7))
+    assert (loss.last, loss.min, loss.max) == (0.7, 0.5, 0.9)
+
+
+def test_of_a_step_that_one_batch_names_twice_the_last_value_counts(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    plane.append(attempt, points=[("loss", 1, 0.9), ("loss", 1, 0.1)])
+    with plane.database.transaction() as connection:
+        assert streams.series(connection, attempt.job_id)[0].points == ((1, 0.1),)
+
+
+def test_a_number_that_is_none_is_shown_as_none_and_does_not_count(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    plane.append(attempt, points=[("loss", 1, 0.5), ("loss", 2, None)])
+    plane.append(attempt, points=[("only", 1, None)], seq=2)
+    with plane.database.transaction() as connection:
+        loss, only = streams.series(connection, attempt.job_id)
+    assert (loss.points, loss.last, loss.min, loss.max) == (((1, 0.5), (2, None)), None, 0.5, 0.5)
+    assert (only.last, only.min, only.max) == (None, None, None)
+
+
+def test_progress_and_its_message_are_kept_apart(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    plane.append(attempt, progress=0.25)
+    plane.append(attempt, message="epoch 2")
+    plane.append(attempt, progress=0.5)
+    row = plane.attempt(attempt)
+    assert (row.progress, row.note) == (0.5, "epoch 2")
