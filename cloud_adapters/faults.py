@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from cloud_adapters.errors import (
     AccessDenied,
@@ -65,7 +66,7 @@ def store_error(
     """The error for an answer; `what` names the object."""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, TransientStoreError if status >= 500 else StoreError)
     told = " ".join(part for part in (str(status), code, message.strip()) if part)
-    details = {"retry_after": float(retry_after)} if retry_after and retry_after.isdigit() else {}
+    details: dict[str, Any] = {"retry_after": float(retry_after)} if retry_after and retry_after.isdigit() else {}
     return kind(f"{what}: the store answered {told}.", **details)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import weakref
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ class Wire:
         self.authority = split.netloc
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._idle)
 
     def send(self, method: str, target: str, headers: dict[str, str], body: Sequence[Bytes] = ()) -> Response:
         """Sends one request; the answer's body is still to be read. Raises TransientStoreError."""
@@ -150,6 +152,11 @@ class _Connection:
         if not got:
             raise TransientStoreError("the connection was closed in the middle of an answer")
         self._end += got
+
+
+def _close_all(connections: list[_Connection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 class Response:

@@ -53,7 +53,11 @@ _SCOPE = "https://storage.azure.com/.default"
 def open_azure(uri: StoreUri) -> AzureStore:
     """The container at `uri`."""
     options = uri.only("account", "endpoint")
-    timeouts = {"retry_total": 0, "connection_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+    timeouts: dict[str, Any] = {
+        "retry_total": 0,
+        "connection_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+    }
     connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     try:
         if connection and not options:

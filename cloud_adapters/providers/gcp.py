@@ -230,7 +230,7 @@ class GcsStore(CloudStore):
             credentials = self.client._credentials  # noqa: SLF001 - the client offers no other way to its token
             if not isinstance(credentials, AnonymousCredentials):
                 if not credentials.valid:
-                    credentials.refresh(Request())  # type: ignore[no-untyped-call]
+                    credentials.refresh(Request())
                 headers = headers | {"Authorization": f"Bearer {credentials.token}"}
         return self._wire.send(method, target, headers, body)
 
