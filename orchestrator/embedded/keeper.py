@@ -108,9 +108,10 @@ class Keeper:
             problem = self._live()
             if self._stopping.is_set():
                 return
-            self._deaths = 1 if time.monotonic() - began >= STABLE_S else self._deaths + 1
+            deaths = 1 if time.monotonic() - began >= STABLE_S else self._deaths + 1
             self._ended(problem)
-            self._report(problem)
+            self._report(problem, deaths)
+            self._deaths = deaths  # last: whoever waits for it finds the rest done
             self._stopping.wait(backoff(self._deaths, random.random()))  # noqa: S311
 
     def _ended(self, problem: str) -> None:
@@ -119,11 +120,9 @@ class Keeper:
         except OSError as error:  # a full disk must not end the keeping: the next start tries to write again
             _log.warning("The status of %s cannot be written: %s", self.child.name, error)
 
-    def _report(self, problem: str) -> None:
-        if self._deaths == RAPID_DEATHS:
-            _log.error(
-                "%s keeps dying: it %s, %d times in a row. %s", self.child.name, problem, self._deaths, self._end()
-            )
+    def _report(self, problem: str, deaths: int) -> None:
+        if deaths == RAPID_DEATHS:
+            _log.error("%s keeps dying: it %s, %d times in a row. %s", self.child.name, problem, deaths, self._end())
         else:
             _log.warning("%s %s. It is started again.", self.child.name, problem)
 

@@ -68,9 +68,9 @@ class Identity:
         """The process, or None when it has ended."""
         try:
             process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < _CLOCK_SLACK_S
         except psutil.NoSuchProcess:
             return None
-        same = abs(process.create_time() - self.created) < _CLOCK_SLACK_S
         return process if same and _alive(process) else None
 
 

@@ -175,14 +175,16 @@ def test_kill_9_ends_all_of_it_and_the_jobs_that_run(
     separate: tuple[subprocess.Popen[str], Path, list[int]], alive: Alive, until: Until, kill: Kill
 ) -> None:
     process, folder, _ = separate
+    note = folder / "pid-of-the-job"
     stored = credentials.load(folder / "credentials.json")
     url = Stack(folder).status().url
     assert stored is not None
     with Client(url, token=stored.admin_token) as client:
-        job = client.jobs.submit(Command(name="long", command=["sleep", "1000"]))
-        until(lambda: job.refresh().state == "RUNNING")
+        script = f"echo $$ > {note}.new; mv {note}.new {note}; exec sleep 1000"
+        client.jobs.submit(Command(name="long", command=["sh", "-c", script]))
+        until(note.exists)
     family = psutil.Process(process.pid).children(recursive=True)
-    assert any("sleep" in child.name() for child in family)
+    assert int(note.read_text()) in {child.pid for child in family}
     kill(process.pid)
     until(lambda: not any(alive(child.pid) for child in family))
 
