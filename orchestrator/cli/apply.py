@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 def apply(
     file: Annotated[str, typer.Option("--file", "-f", metavar="FILE", help="The YAML file; - reads standard input.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be submitted and where it would go.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is new and where it would go.")] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all of it has succeeded.")] = False,
     timeout: Timeout = None,
     output: Output = Format.TABLE,
@@ -75,16 +73,24 @@ def _read(file: str) -> tuple[str, str]:
 
 def _preview(client: Client, spec: JobSpec) -> None:
     """What differs from the last job of this name, and where the job would go."""
-    from orchestrator.sdk.text import to_yaml
+    from orchestrator.domain.document import parse
 
     last = next(iter(client.jobs.list(name=spec.name, limit=1)), None)
     view: Any = last.refresh().view if last is not None else None
-    before = to_yaml(view.document) if view is not None else ""
+    before = _comparable(parse(view.document)) if view is not None else ""
     write(f"{spec.kind} {spec.name}: {f'compared with {last.id}' if last else 'the first of this name'}\n")
-    changes = list(_diff(before, to_yaml(spec)))
+    changes = list(_diff(before, _comparable(spec)))
     write("".join(changes) if changes else "  (no change)\n")
     write("Placement: ")
     tell(client.jobs.plan(spec))
+
+
+def _comparable(spec: JobSpec) -> str:
+    """The YAML of a spec with its free keys sorted: the database does not keep their order."""
+    from orchestrator.sdk.text import to_yaml
+
+    free = ("params", "labels", "env")
+    return to_yaml(spec.model_copy(update={name: dict(sorted(getattr(spec, name).items())) for name in free}))
 
 
 def _diff(before: str, after: str) -> Iterator[str]:

@@ -129,11 +129,10 @@ def _one_is_enough(kind: str, parts: list[ComponentView], fix: str) -> Finding:
     if not parts:
         return Finding(kind, "broken", "none has shown itself", fix)
     latest = max(parts, key=lambda part: part.seen_at)
-    detail = f"{len(healthy)} of {len(parts)} healthy, seen {ago(latest.seen_at)} ago"
+    seen = f"seen {ago(latest.seen_at)} ago"
     if not healthy:
-        return Finding(kind, "broken", f"{detail}. {latest.detail}".rstrip(". "), fix)
-    verdict = "ok" if len(healthy) == len(parts) else "warning"
-    return Finding(kind, verdict, detail, None if verdict == "ok" else fix)
+        return Finding(kind, "broken", f"none is alive, the last was {seen}", fix)
+    return Finding(kind, "ok", f"{len(healthy)} alive, {seen}")
 
 
 def _gpu() -> Finding:

@@ -97,7 +97,9 @@ def create_token(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     user: Annotated[str, typer.Option("--user", help="Who it belongs to.")],
     role: Annotated[str, typer.Option("--role", help="viewer, submitter, operator, admin or worker.")] = "submitter",
-    expires_in_days: Annotated[int, typer.Option("--expires-in-days", min=1, max=3650)] = 365,
+    expires_in_days: Annotated[
+        int, typer.Option("--expires-in-days", min=1, max=3650, help="How long it is good.")
+    ] = 365,
     output: Output = Format.TABLE,
 ) -> None:
     """Create a token and print it: it is shown this once."""

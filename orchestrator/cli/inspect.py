@@ -45,7 +45,7 @@ def get(job: JobId, output: Output = Format.TABLE) -> None:
 
 
 def _describe(job: JobView, *, wide: bool) -> None:
-    draw(table(("", ""), _fields(job)))
+    draw(table(("", ""), _fields(job), fold=True))
     if job.attempts:
         write("\n")
         columns = (
@@ -57,7 +57,7 @@ def _describe(job: JobView, *, wide: bool) -> None:
             Column("EXIT", lambda attempt: "" if attempt.exit_code is None else str(attempt.exit_code)),
             Column("MESSAGE", lambda attempt: attempt.message),
         )
-        emit(job.attempts, columns, Format.TABLE)
+        emit(job.attempts, columns, Format.TABLE, fold=True)
     if wide:
         write("\n")
         emit_data(job.document, Format.YAML)
@@ -120,7 +120,7 @@ def events(job: JobId, output: Output = Format.TABLE) -> None:
         Column("MESSAGE", lambda event: event.message),
     )
     with connect() as client:
-        emit(client.jobs.get(job).events(), columns, output)
+        emit(client.jobs.get(job).events(), columns, output, fold=True)
 
 
 def metrics(

@@ -59,9 +59,11 @@ COLUMNS = (
 
 
 def list_jobs(
-    state: Annotated[list[str] | None, typer.Option("--state", "-s", help="Only these states; repeatable.")] = None,
+    state: Annotated[list[str] | None, typer.Option("--state", "-s", help="Only this state; repeatable.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only jobs of this name.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Repeatable.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; repeatable.")
+    ] = None,
     user: Annotated[str | None, typer.Option("--user", help="Only jobs of this person.")] = None,
     pool: Annotated[str | None, typer.Option("--pool", help="Only jobs in this pool.")] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="DURATION", help="Only the last 10m, 2d.")] = None,

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
+from typer._completion_classes import completion_init
 from typer.core import TyperGroup
 
 from orchestrator.cli import apply, doctor, fleet, inspect, jobs, login, logs, models, run, stack
 from orchestrator.cli.output import ReaderGone, note, write
 from orchestrator.domain.errors import JobFailed, NeutrinoError
 
-_USAGE, _INTERRUPTED = 2, 130
+_INTERRUPTED = 130
+_COMPLETE = "_NEUTRINO_COMPLETE"
 
 
 class _Sections(TyperGroup):
@@ -75,7 +77,7 @@ _SHORT: dict[str, dict[str, Any]] = {
 }
 _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "job": (
-        "Jobs: list, get, logs, wait, cancel, retry, why, events, metrics.",
+        "Jobs: list, get, and the commands above.",
         {
             "list": jobs.list_jobs,
             "get": inspect.get,
@@ -129,6 +131,8 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 ok, 1 unexpected, 2 usage, 3 not found, 4 auth, 5 invalid or
     conflict, 6 quota or capacity, 7 unreachable, 8 job failed, 9 cancelled, 124 timeout, 130 interrupted."""
+    if _COMPLETE in os.environ:  # a shell asks what could come next
+        completion_init()
     try:
         result = app(arguments, prog_name="neutrino", standalone_mode=False)
     except ReaderGone:
@@ -162,9 +166,9 @@ def _explain(error: NeutrinoError) -> None:
 
 def _explain_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
-    if not error.message and context is not None:  # called without arguments: the help is the answer
-        write(context.get_help() + "\n")
-        return _USAGE
+    if error.message.startswith("Usage: "):  # a noun without its verb: the help is the answer
+        sys.stderr.write(f"{error.message}\n")
+        return error.exit_code
     hint = f"`{context.command_path} --help` lists what it takes." if context is not None else None
     _complain(error.format_message(), hint)
     return error.exit_code

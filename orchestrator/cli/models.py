@@ -69,7 +69,7 @@ def get(ref: Ref, output: Output = Format.TABLE) -> None:
         *(("Replica", f"{replica.store}  verified {ago(replica.verified_at)} ago") for replica in artifact.replicas),
         *((name, f"{value:.6g}") for name, value in sorted(version.metrics.items())),
     ]
-    draw(table(("", ""), fields))
+    draw(table(("", ""), fields, fold=True))
 
 
 def download(

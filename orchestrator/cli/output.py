@@ -48,8 +48,11 @@ class Column:
     wide: bool = False
 
 
-def emit(items: Iterable[Any], columns: Sequence[Column], output: Format, *, name: str = "id") -> None:
-    """Print a list. `name` is the field that `-o name` prints."""
+def emit(
+    items: Iterable[Any], columns: Sequence[Column], output: Format, *, name: str = "id", fold: bool = False
+) -> None:
+    """Print a list. `name` is the field that `-o name` prints; with `fold`, a long last column goes on in the next
+    line."""
     if output is Format.NAME:
         for item in items:
             write(f"{getattr(item, name)}\n")
@@ -57,7 +60,9 @@ def emit(items: Iterable[Any], columns: Sequence[Column], output: Format, *, nam
         emit_data([plain(item) for item in items], output)
     else:
         shown = [column for column in columns if output is Format.WIDE or not column.wide]
-        draw(table([column.title for column in shown], ([column.cell(item) for column in shown] for item in items)))
+        rows = ([column.cell(item) for column in shown] for item in items)
+        titles = [column.title for column in shown]
+        draw(table(titles, rows, fold=fold), whole=output is Format.WIDE)
 
 
 def emit_data(data: Any, output: Format) -> None:
@@ -75,33 +80,36 @@ def plain(item: Any) -> Any:
     return item.model_dump(mode="json") if hasattr(item, "model_dump") else item
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> RenderableType:
-    """Rows in aligned columns without lines; on a terminal the last column gives way when they do not fit."""
+def table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]], *, fold: bool = False) -> RenderableType:
+    """Rows in aligned columns without lines; where they do not fit, the last column ends in an ellipsis, or folds."""
     from rich.table import Table
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_header=any(titles))
     for index, title in enumerate(titles):
-        last = index == len(titles) - 1
-        drawn.add_column(title, no_wrap=True, overflow="ellipsis" if last else "fold", min_width=None if last else 1)
+        # rich narrows columns that may wrap first; unless it is to fold, the text in one ends in an ellipsis instead.
+        drawn.add_column(title, no_wrap=index < len(titles) - 1, overflow="ellipsis")
     for row in rows:
-        drawn.add_row(*(safe(cell) if isinstance(cell, str) else cell for cell in row))
+        drawn.add_row(*(safe(cell, fold=fold) if isinstance(cell, str) else cell for cell in row))
     return drawn
 
 
-def safe(text: str) -> Text:
+def safe(text: str, *, fold: bool = False) -> Text:
     """Text of users and jobs on one line, in which no control character can move the cursor or change colours."""
     from rich.text import Text
 
-    return Text("".join(char if char.isprintable() else " " for char in text))
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return Text(clean, no_wrap=None if fold else True, overflow="fold" if fold else "ellipsis")
 
 
-def draw(what: RenderableType) -> None:
-    """Print something that rich can lay out."""
+def draw(what: RenderableType, *, whole: bool = False) -> None:
+    """Print something that rich can lay out, within the terminal's width unless the `whole` of it is wanted."""
     screen = console(sys.stdout)
+    if whole:
+        screen.width = _UNLIMITED
     with screen.capture() as drawn:
         screen.print(what)
     text = drawn.get()
-    write(text if screen.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+    write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
 def write(text: str) -> None:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program and its arguments.")],
     name: Annotated[str | None, typer.Option("--name", help="The job's name; the program's by default.")] = None,
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="Repeatable.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Repeatable.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="A variable for it.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="A label.")] = None,
     file: Annotated[
-        list[str] | None, typer.Option("--file", "-f", metavar="PATH", help="A file to take along; repeatable.")
+        list[str] | None, typer.Option("--file", "-f", metavar="PATH", help="A file to take along.")
     ] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", metavar="TYPE[:COUNT]", help="Such as T4 or A100:8.")] = None,
     cpu: Annotated[float | None, typer.Option("--cpu", help="CPUs it needs.")] = None,
@@ -35,7 +37,8 @@ def run(
 ) -> int:
     """Run a command as a job and follow its output.
 
-    The exit code is 0, 8 when it failed, 9 when it was cancelled.
+    Options after the program are its own. --env, --label and --file may be repeated. Files keep their relative paths.
+    The exit code is 0, 8 when the job failed, 9 when it was cancelled. Ctrl-C detaches and leaves the job running.
     """
     from orchestrator.domain.spec import Command, Placement, Resources, Retry
 
@@ -62,17 +65,25 @@ def run(
 
 
 def _follow(job: JobHandle) -> int:
+    from orchestrator.domain.errors import JobFailed
+
     try:
         for line in job.logs(follow=True):
             if line.stream == "stdout":
                 write(render(line))
-            else:
+            elif line.stream == "stderr":
                 sys.stderr.write(render(line))
+            else:
+                note(render(line).rstrip("\n"), style="dim")
     except KeyboardInterrupt:
         hint = f"neutrino logs -f {job.id}"
         note(f"Detached; {job.id} goes on. Attach again with `{hint}`, end it with `neutrino cancel {job.id}`.")
         raise
-    job.wait()
+    try:
+        job.wait()
+    except JobFailed as failure:
+        failure.details["log_tail"] = []  # its lines have just been printed
+        raise
     note(f"{job.id} ({job.name}) succeeded.", style="dim")
     return 0
 
