@@ -32,6 +32,7 @@ from workers.backoff import Backoff
 from workers.depot import Depot
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
+from workers.folders import Folders
 from workers.limits import OomWatch
 from workers.pulse import Pulse
 from workers.runner import Runner
@@ -64,7 +65,9 @@ class Agent:
         bulk = ThreadPoolExecutor(_MOVES_AT_ONCE, "move")
         self._shipper = Shipper(lambda batch: self._call(lambda: self._api.append(batch)), self._on_lost)
         depot = Depot(self._api, lambda: self._store, settings.data_dir / "cache")
-        self._host = Host(settings, runner, self._shipper, depot, bulk, OomWatch())
+        self._host = Host(
+            settings, runner, self._shipper, depot, Folders(settings.data_dir / "attempts"), bulk, OomWatch()
+        )
         self._exchange = Exchange(
             worker=lambda: self._worker,
             call=lambda batch: self._call(lambda: self._api.report(batch)),

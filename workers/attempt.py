@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -16,9 +15,10 @@ from orchestrator.domain.errors import LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
-from orchestrator.sdk.plan import CHANNEL, OUTPUT, PLAN, RESUME, WORK, Plan
+from orchestrator.sdk.plan import OUTPUT, RESUME, WORK, Plan
 from workers.depot import Depot
 from workers.feed import Feed
+from workers.folders import Folders, remove
 from workers.limits import OomWatch, excess
 from workers.runner import Exit, Runner
 from workers.settings import Settings
@@ -40,6 +40,7 @@ class Host:
     runner: Runner
     shipper: Shipper
     depot: Depot
+    folders: Folders
     bulk: Executor
     oom: OomWatch
 
@@ -58,7 +59,7 @@ class Attempt:
         self.began = clock()
         self._lease = lease
         self._host = host
-        self._folder = host.settings.data_dir / "attempts" / lease.attempt
+        self._folder = host.folders.take()
         self._feed = Feed(lease.attempt)
         self._stop: Verdict | None = None
         self._stopped = asyncio.Event()
@@ -156,8 +157,6 @@ class Attempt:
 
     async def _stage(self) -> None:
         folder = self._folder
-        for path in (folder, folder / WORK, folder / OUTPUT):
-            path.mkdir()
         spec, resume = self.spec, self._lease.resume
         depot = self._host.depot
         if isinstance(spec, Command) and spec.files:
@@ -238,13 +237,6 @@ class Attempt:
         return doing.result()
 
     async def _clear(self) -> None:
-        """Remove the attempt's folder; an empty one without a thread, because that is every no-op job."""
-        folder = self._folder
-        try:
-            for name in (PLAN, CHANNEL):
-                (folder / name).unlink()
-            for path in (folder / WORK, folder / OUTPUT, folder):
-                path.rmdir()
-        except OSError:
-            remove = asyncio.get_running_loop().run_in_executor
-            await remove(self._host.bulk, lambda: shutil.rmtree(folder, ignore_errors=True))
+        """Make the folder ready for the next attempt."""
+        if self.lost or not self._host.folders.give_back(self._folder):
+            await asyncio.get_running_loop().run_in_executor(self._host.bulk, remove, self._folder)

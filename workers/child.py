@@ -21,13 +21,12 @@ from typing import NoReturn
 
 from orchestrator.domain.run import Interrupted, Run
 from orchestrator.sdk.plan import RUN_DIR, WORK, Plan
-from orchestrator.sdk.run import run as attached_run
+from orchestrator.sdk.run import attach
 from workers import proctree
 from workers.workloads import command
 
 INTERRUPTED_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, to be gone on with elsewhere
 _NOT_FOUND_CODE, _NOT_EXECUTABLE_CODE = 127, 126  # as every shell has it
-_OOM_SCORE = b"600"  # the kernel's out-of-memory killer takes the job before the worker
 _PROGRAM_DEFAULTS = (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 _MOST_DESCRIPTORS = 65536
 _OUR_FILES = frozenset({__file__, command.__file__})
@@ -42,9 +41,8 @@ def main(folder: Path, stdio: list[int], zygote: int, workloads: Mapping[str, st
         _be_init_of(plan.command)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.path.insert(0, str(folder / WORK))
-    importlib.invalidate_caches()
     gc.enable()
-    _leave(_call(_work_of(plan, workloads)))
+    _leave(_call(_work_of(plan, workloads), attach(folder, plan)))
 
 
 def _isolate(folder: Path, stdio: list[int], zygote: int) -> None:
@@ -54,17 +52,11 @@ def _isolate(folder: Path, stdio: list[int], zygote: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     proctree.become_subreaper()
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target, source in enumerate((nothing, *stdio)):
         os.dup2(source, target)
     os.closerange(3, max(_MOST_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     os.chdir(folder / WORK)
-    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-    os.write(score, _OOM_SCORE)
-    os.close(score)
 
 
 def _set_environment(folder: Path, plan: Plan) -> None:
@@ -85,10 +77,10 @@ def _work_of(plan: Plan, workloads: Mapping[str, str]) -> Callable[[Run], None]:
     return work
 
 
-def _call(work: Callable[[Run], None]) -> int:
+def _call(work: Callable[[Run], None], run: Run) -> int:
     """Run the user's code and turn its end into an exit code, the way the interpreter does."""
     try:
-        work(attached_run())
+        work(run)
         for thread in threading.enumerate():
             if thread is not threading.main_thread() and not thread.daemon:
                 thread.join()

@@ -117,13 +117,18 @@ class Runner:
         data = json.dumps(packet).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            if not select.select([], [self._socket], [], _PATIENCE)[1]:
-                raise TimeoutError("it is stuck")
+            self._wait_until_writable()
             self._socket.sendmsg([data], rights)
         except OSError as error:
             # The other end is gone or stuck. Killing it makes the reader see the end, and that is where we recover.
             log.error("The zygote takes no packets (%s).", error)
             self._process.kill()
+
+    def _wait_until_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        if not poll.poll(_PATIENCE * 1000):
+            raise TimeoutError("it is stuck")
 
     def _on_readable(self) -> None:
         while True:

@@ -53,7 +53,6 @@ class Streams:
         self._feed = feed
         self._on_output = on_output
         self._on_checkpoint = on_checkpoint
-        os.mkfifo(folder / CHANNEL, 0o600)
         out, self._stdout = os.pipe()
         err, self._stderr = os.pipe()
         # Open for writing as well, so that it never reports an end while programs come and go.

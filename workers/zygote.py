@@ -23,6 +23,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from workers import child, proctree
 
@@ -30,6 +31,7 @@ LARGEST_PACKET = 64 * 1024
 _RETRY_MS = 20
 _LOOK_MS = 100  # at the number of processes, and at the deadline
 _MOST_NEWS = 200
+_OOM_SCORE = "600"
 
 
 def clock() -> float:
@@ -53,7 +55,7 @@ class Zygote:
         self._strays_possible = False
         self._deadline = float("inf")
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _do_nothing)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
@@ -176,12 +178,19 @@ class Zygote:
         proctree.kill_trees(self._leaders)
 
 
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """A handler that only lets waiting calls return."""
+
+
 def main() -> None:
     """Entry point: `python -m workers.zygote <fd of the socket to the agent> <workloads as JSON> <most processes>`."""
     agent = socket.socket(fileno=int(sys.argv[1]))
-    # The agent decides when to end; a Ctrl-C or a stop of the whole group is meant for it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The agent decides when to end; a stop that a service manager sends to everyone is meant for it. Handlers, and not
+    # SIG_IGN, because the programs of attempts would inherit that.
+    signal.signal(signal.SIGINT, _do_nothing)
+    signal.signal(signal.SIGTERM, _do_nothing)
+    # The kernel's out-of-memory killer is to take a job before the agent. The zygote inherits this too, but it is small.
+    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(PermissionError):  # only root may; it lets us stop a fork bomb while that takes all CPUs
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))

@@ -1,6 +1,6 @@
 """What the agent writes down for an attempt's process, and how its folder is laid out.
 
-    <data>/attempts/<attempt>/plan.json   this plan
+    <data>/attempts/<number>/plan.json   this plan
                               work/       the working folder, with the user's files
                               output/     what is found here at the end becomes the artifact
                               resume/     the last committed checkpoint, if there is one

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,7 +35,15 @@ class CheckpointFailed(RuntimeError):
     message."""
 
 
-@cache
+_attached: list[Run] = []
+
+
+def attach(folder: Path, plan: Plan) -> Run:
+    """Tell this process which attempt it runs, so that `run()` need not look. For the workers' own use."""
+    _attached[:] = [AttachedRun(folder, plan)]
+    return _attached[0]
+
+
 def run() -> Run:
     """The attempt that this process belongs to. Outside a job: a stand-in that prints metrics and keeps
     files here.
@@ -45,8 +52,13 @@ def run() -> Run:
     back. Code that has looked at `stopping` is left to save itself; other code is interrupted where it
     stands by `Interrupted`.
     """
-    folder = os.environ.get(RUN_DIR)
-    return AttachedRun(Path(folder)) if folder else LocalRun(Path("neutrino-run") / time.strftime("%Y%m%d-%H%M%S"))
+    if not _attached:
+        folder = os.environ.get(RUN_DIR)
+        if folder:
+            attach(Path(folder), Plan.read(Path(folder)))
+        else:
+            _attached.append(LocalRun(Path("neutrino-run") / time.strftime("%Y%m%d-%H%M%S")))
+    return _attached[0]
 
 
 class _Steps:
@@ -123,9 +135,9 @@ class AttachedRun:
     """One attempt on a worker. Talks over a FIFO in the attempt's folder, one JSON document per line; each
     line fits into one atomic write, so that any thread and any process of the attempt may speak."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plan: Plan) -> None:
         self._folder = folder
-        self._plan = Plan.read(folder)
+        self._plan = plan
         self._channel = os.open(folder / CHANNEL, os.O_WRONLY | os.O_CLOEXEC)
         self._steps = _Steps()
         self._stopping = _Stopping()
@@ -134,11 +146,6 @@ class AttachedRun:
     @property
     def id(self) -> str:
         return self._plan.attempt
-
-    @property
-    def plan(self) -> Plan:
-        """Everything the worker handed to this attempt."""
-        return self._plan
 
     @property
     def params(self) -> Mapping[str, Any]:
