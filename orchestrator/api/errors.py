@@ -18,12 +18,23 @@ from orchestrator.domain.errors import (
     RateLimited,
     ServerError,
     ServerUnavailable,
+    TooLarge,
 )
 from orchestrator.domain.faults import dotted
+from orchestrator.domain.spec import MAX_FILE_BYTES
 
 log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
+MAX_BODY_BYTES = MAX_FILE_BYTES
+
+
+def too_large() -> TooLarge:
+    """The error for a body that is larger than MAX_BODY_BYTES."""
+    return TooLarge(
+        f"The request body is larger than {MAX_BODY_BYTES // 1024**2} MiB.",
+        hint="Send large data through a store, and many jobs in several batches.",
+    )
 
 
 def _answer(request: Request, error: NeutrinoError) -> JSONResponse:
@@ -53,6 +64,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == 413:
+        return _answer(request, too_large())
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     hint = "The routes are listed at /docs." if error.status_code in {404, 405} else None
     problem = {
@@ -69,7 +82,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    return _answer(request, ServerError("The API failed.", hint="Its log tells more about this request id."))
+    answer = _answer(request, ServerError("The API failed.", hint="Its log tells more about this request id."))
+    # This one is sent from outside our middleware, which would have added the header.
+    answer.headers["X-Request-Id"] = str(request.scope.get("request_id"))
+    return answer
 
 
 Handler = Callable[[Request, Any], Awaitable[JSONResponse]]

@@ -8,22 +8,15 @@ import secrets
 import time
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.api.errors import MAX_BODY_BYTES, too_large
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, TooLarge
-from orchestrator.domain.spec import MAX_FILE_BYTES
 
 log = logging.getLogger("neutrino.access")
 
-MAX_BODY_BYTES = MAX_FILE_BYTES
 _QUIET = ("/healthz", "/readyz", "/v1/worker/")
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(
-        f"The request body is larger than {MAX_BODY_BYTES // 1024**2} MiB.",
-        hint="Send large data through a store, and many jobs in several batches.",
-    )
 
 
 class Requests:
@@ -45,7 +38,7 @@ class Requests:
         try:
             length = headers.get(b"content-length", b"0")
             if length.isdigit() and int(length) > MAX_BODY_BYTES:
-                raise _too_large()
+                raise too_large()
             if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
                 raise InvalidSpec.of([FieldError("url", "contains a NUL character, which nothing here is named with")])
             await self._app(scope, _bounded(receive), answer)
@@ -75,7 +68,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         arrived += len(message.get("body", b""))
         if arrived > MAX_BODY_BYTES:
-            raise _too_large()
+            raise HTTPException(413)  # the one exception that FastAPI lets through while it reads a body
         return message
 
     return counting

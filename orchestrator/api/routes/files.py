@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request, Response
@@ -15,6 +15,9 @@ from orchestrator.store import files
 from orchestrator.store.session import Database
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
+
+BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+"""How OpenAPI is told that an answer is a file."""
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The SHA-256 of the content, in lowercase hex.")]
 
@@ -40,7 +43,7 @@ def has_file(db: Db, caller: FileReader, sha256: Digest) -> Response:
         return Response(status_code=204 if files.has(connection, caller.workspace_id, sha256) else 404)
 
 
-@router.get("/{sha256}", response_class=Response)
+@router.get("/{sha256}", response_class=Response, responses=BYTES)
 def get_file(db: Db, caller: FileReader, sha256: Digest) -> Response:
     """The content of a file."""
     with db.transaction() as connection:

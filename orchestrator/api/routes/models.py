@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from cloud_adapters.artifacts import open_file, read_manifest
-from cloud_adapters.registry import open_store
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from cloud_adapters.artifacts import open_file, read_manifest
+from cloud_adapters.registry import open_store
 from orchestrator.api.auth import Viewer
 from orchestrator.api.dependencies import Cursor, Db, Limit
+from orchestrator.api.routes.files import BYTES
 from orchestrator.domain.artifact import Manifest
 from orchestrator.domain.errors import CorruptArtifact, NotFound, nearest
 from orchestrator.domain.views import ArtifactDetail, ArtifactView, ModelVersionView, ModelView, Page
@@ -85,7 +86,7 @@ def get_artifact(db: Db, caller: Viewer, artifact_id: str) -> ArtifactDetail:
     return ArtifactDetail(**dict(view), manifest=manifest)
 
 
-@router.get("/artifacts/{artifact_id}/files/{path:path}", response_class=StreamingResponse)
+@router.get("/artifacts/{artifact_id}/files/{path:path}", response_class=StreamingResponse, responses=BYTES)
 def download(db: Db, caller: Viewer, artifact_id: str, path: str) -> StreamingResponse:
     """The bytes of one file. The SHA-256 to compare them with is in the manifest and in `X-Content-SHA256`."""
     _, store, prefix, manifest = _located(db, caller.workspace_id, artifact_id)
