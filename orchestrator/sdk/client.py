@@ -19,6 +19,12 @@ from orchestrator.sdk.profile import Profile, resolve
 from orchestrator.sdk.steps import Steps
 from orchestrator.sdk.transport import get
 
+_LOOPBACK = (
+    "all://127.0.0.1",
+    "all://localhost",
+    "all://[::1]",
+)  # never through a proxy, whatever the environment says
+
 
 class _Api(Bound[D], Generic[D]):
     """What both clients offer."""
@@ -56,7 +62,7 @@ def _http_options(profile: Profile) -> dict[str, Any]:
     headers = {"User-Agent": "neutrino-python", "Accept": "application/json"}
     if profile.token:
         headers["Authorization"] = f"Bearer {profile.token}"
-    return {"base_url": profile.url, "headers": headers}
+    return {"base_url": profile.url, "headers": headers, "mounts": dict.fromkeys(_LOOPBACK)}
 
 
 class Client(_Api[Sync]):

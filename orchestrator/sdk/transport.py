@@ -6,6 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cache
 from math import inf
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -142,11 +143,17 @@ def decode(reply: httpx.Response, answer: type[T]) -> T:
     if answer is type(None):
         return None
     try:
-        return TypeAdapter(answer).validate_json(reply.content, extra="ignore")
+        decoded: T = _adapter(cast("Any", answer)).validate_json(reply.content, extra="ignore")
     except ValidationError:
         message = f"{_origin(reply.request)} answered something that is not Neutrino's."
         hint = "Check the URL and that client and server are of the same release (`neutrino status`)."
         raise ServerError(message, hint=hint, request_id=_request_id(reply)) from None
+    return decoded
+
+
+@cache
+def _adapter(answer: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(answer)
 
 
 def _problem(reply: httpx.Response) -> tuple[NeutrinoError, float]:

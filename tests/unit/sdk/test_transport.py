@@ -140,6 +140,16 @@ def test_a_token_that_no_header_can_hold_is_refused_without_quoting_it(token: st
     assert "secret" not in str(caught.value)
 
 
+def test_this_machine_is_reached_without_a_proxy(api: ScriptedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    api.answers(ME)
+    with Client(api.url, "t") as client:
+        assert client.whoami().user == "ada"
+
+
 def test_an_id_cannot_reach_another_route(api: ScriptedApi, client: Client) -> None:
     api.answers(Reply(404))
     with pytest.raises(NotFound):
