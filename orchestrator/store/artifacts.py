@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import FieldError, InvalidSpec, NotFound
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef
 from orchestrator.domain.views import ArtifactView, ReplicaView
@@ -19,7 +19,7 @@ _INSERT = """
 WITH made AS (
   INSERT INTO artifacts (workspace_id, kind, job_id, epoch, step, digest, size, files)
   SELECT workspace_id, :kind, id, :epoch, CAST(:step AS bigint), decode(:digest, 'hex'), :size, :files
-  FROM jobs WHERE id = :job
+  FROM jobs WHERE id = :job AND starts_with(:prefix, 'artifacts/' || workspace_id || '/' || :attempt || '/')
   RETURNING id
 ), copied AS (
   INSERT INTO replicas (artifact_id, store, prefix) SELECT id, :store, :prefix FROM made
@@ -31,10 +31,11 @@ SELECT id FROM made
 def _insert(
     connection: Connection, kind: str, attempt: AttemptId, upload: ArtifactUpload, step: int | None = None
 ) -> int:
-    made: int = connection.execute(
+    row = connection.execute(
         text(_INSERT),
         {
             "kind": kind,
+            "attempt": str(attempt),
             "job": attempt.job_id,
             "epoch": attempt.epoch,
             "step": step,
@@ -44,7 +45,11 @@ def _insert(
             "store": upload.store,
             "prefix": upload.prefix,
         },
-    ).scalar_one()
+    ).one_or_none()
+    if row is None:
+        fault = f"{upload.prefix!r} is not below the prefix of attempt {attempt}"
+        raise InvalidSpec.of([FieldError("artifact.prefix", fault, "The lease says where its artifacts go.")])
+    made: int = row.id
     return made
 
 

@@ -30,7 +30,13 @@ def _found(db: Db, caller: Viewer, job_id: str) -> int:
         return jobs.find(connection, caller.workspace_id, job_id)
 
 
+def _resume(after: str | None = None, last_event_id: Annotated[str | None, Header()] = None) -> LogPosition:
+    """Where a stream goes on, read before it begins, so that nonsense is still a plain 422."""
+    return LogPosition.parse(last_event_id or after)
+
+
 Found = Annotated[int, Depends(_found)]
+Resume = Annotated[LogPosition, Depends(_resume)]
 
 
 def _read(
@@ -74,12 +80,10 @@ async def follow(
     db: Db,
     watch: Watch,
     job: Found,
-    after: str | None = None,
+    position: Resume,
     since: datetime | None = None,
-    last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """The log as it is written. Each event's id resumes the stream after it; `end` comes when the job has ended."""
-    position = LogPosition.parse(last_event_id or after)
     with watch.watch(job) as event:
         while not watch.stopping:
             state, entries = await run_sync(_read, db, job, position, _CHUNK, since)
