@@ -52,7 +52,7 @@ _SCOPE = "https://storage.azure.com/.default"
 
 def open_azure(uri: StoreUri) -> AzureStore:
     """The container at `uri`."""
-    options = uri.only("account", "endpoint")
+    options = uri.only("account", "endpoint", "region")
     timeouts: dict[str, Any] = {
         "retry_total": 0,
         "connection_timeout": CONNECT_TIMEOUT_S,
@@ -60,7 +60,7 @@ def open_azure(uri: StoreUri) -> AzureStore:
     }
     connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     try:
-        if connection and not options:
+        if connection and not options.keys() & {"account", "endpoint"}:
             service = BlobServiceClient.from_connection_string(connection, **timeouts)
         else:
             account = options.get("account") or os.environ.get("AZURE_STORAGE_ACCOUNT")
@@ -89,11 +89,11 @@ class AzureStore(CloudStore):
     """One container, or a prefix in it. Blobs are block blobs; a block's id carries its number, size and MD5."""
 
     provider = "azure"
-    region = None
     capabilities = Capabilities(verifies_md5=True, min_part_size=1, max_parts=50_000)
 
     def __init__(self, uri: StoreUri, service: Any) -> None:
         super().__init__(uri.text, uri.bucket, uri.prefix)
+        self.region = uri.options.get("region")  # for the tariff only
         self.service = service
         self.container = service.get_container_client(uri.bucket)
         url = urlsplit(self.container.url)
@@ -201,16 +201,16 @@ class AzureStore(CloudStore):
         return tuple(parts[number] for number in sorted(parts))
 
     def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo:
-        condition = {"etag": "*", "match_condition": MatchConditions.IfMissing} if create_only else {}
+        condition = {"match_condition": MatchConditions.IfMissing} if create_only else {}
         with self._control(upload.key):
             blocks = [BlobBlock(part.token) for part in parts]
             answer = self._blob(upload.key).commit_block_list(blocks, **condition)
         return ObjectInfo(upload.key, sum(part.size for part in parts), answer["etag"])
 
     def abort_upload(self, upload: Upload) -> None:
-        """Azure drops blocks when their blob is written, else after a week: an empty blob is written and removed."""
+        """Azure drops blocks when their blob is committed, else after a week: an empty one is committed and removed."""
         try:
-            self.put(upload.key, b"", create_only=True)
+            self.finish_upload(upload, [], create_only=True)
         except PreconditionFailed:
             return  # there is a blob of that name, which is not ours to touch
         self.delete(upload.key)

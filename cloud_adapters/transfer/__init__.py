@@ -1,0 +1,12 @@
+"""Verified copies of artifacts, from any store to any store.
+
+`transfer` pins the source's manifest, moves what the destination lacks, proves what landed, and writes the manifest
+last. Progress lives in the destination itself (as its unfinished uploads), so that a transfer which was killed goes on
+from any machine and sends at most one part per stream again.
+"""
+
+from cloud_adapters.transfer.engine import Report, transfer
+from cloud_adapters.transfer.estimate import Estimate, estimate
+from cloud_adapters.transfer.flow import Options, Progress, TransferCancelled
+
+__all__ = ["Estimate", "Options", "Progress", "Report", "TransferCancelled", "estimate", "transfer"]

@@ -1,0 +1,135 @@
+"""What all streams of one transfer share: options, memory, bandwidth, cancellation, and the count of bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cloud_adapters.base import MIB
+from orchestrator.domain.errors import NeutrinoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class TransferCancelled(NeutrinoError):
+    """The transfer was cancelled. Nothing became visible; the same transfer started again goes on from here."""
+
+    code = "transfer_cancelled"
+    status = 409
+    exit_code = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to transfer. Bytes and bytes per second.
+
+    `paranoid` reads everything back and believes no checksum of a store. `trust_store` says whether the destination
+    refuses bodies that do not fit their MD5; by default it is asked, with one small object that lies.
+    """
+
+    streams: int = 6
+    small_streams: int = 64
+    memory: int = 96 * MIB
+    part_size: int = 8 * MIB
+    bandwidth: float | None = None
+    paranoid: bool = False
+    trust_store: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transfer is. `seconds` counts from its start."""
+
+    total: int
+    done: int
+    files: int
+    files_done: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left at this rate; None while the rate is unknown."""
+        return (self.total - self.done) / self.rate if self.done else None
+
+
+@dataclass(slots=True)
+class Counts:
+    """Bytes and files by what happened to them."""
+
+    read: int = 0
+    sent: int = 0
+    read_back: int = 0
+    already_there: int = 0
+    copied_inside: int = 0
+    done: int = 0
+    files_done: int = 0
+
+
+@dataclass(slots=True)
+class Flow:
+    """The shared state of one transfer; every method may be called from any thread."""
+
+    options: Options
+    total: int
+    files: int
+    on_progress: Callable[[Progress], None] | None
+    cancel: threading.Event
+    counts: Counts = field(default_factory=Counts)
+    started: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _room: threading.Condition = field(default_factory=threading.Condition)
+    _used: int = 0
+    _free_at: float = 0.0
+
+    def check(self) -> None:
+        """Raises TransferCancelled once that was asked for."""
+        if self.cancel.is_set():
+            raise TransferCancelled("The transfer was cancelled.", hint="Start it again to go on from here.")
+
+    def count(self, **bytes_by_kind: int) -> None:
+        """Adds to the counts, and tells whoever wants to know."""
+        with self._lock:
+            for kind, size in bytes_by_kind.items():
+                setattr(self.counts, kind, getattr(self.counts, kind) + size)
+            if self.on_progress:
+                self.on_progress(self.progress())
+
+    def progress(self) -> Progress:
+        """The state of this moment."""
+        seconds = time.monotonic() - self.started
+        return Progress(self.total, self.counts.done, self.files, self.counts.files_done, seconds)
+
+    @contextmanager
+    def memory(self, size: int) -> Iterator[None]:
+        """Waits until `size` bytes may be held; one piece larger than the whole budget may be held alone."""
+        size = min(size, self.options.memory)
+        with self._room:
+            self._room.wait_for(lambda: self._used + size <= self.options.memory)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._room:
+                self._used -= size
+                self._room.notify_all()
+
+    def pace(self, size: int) -> None:
+        """Waits until `size` bytes fit the bandwidth limit; raises TransferCancelled."""
+        self.check()
+        if not self.options.bandwidth:
+            return
+        with self._lock:
+            now = time.monotonic()
+            begin = max(now, self._free_at)
+            self._free_at = begin + size / self.options.bandwidth
+        if self.cancel.wait(begin - now):
+            self.check()

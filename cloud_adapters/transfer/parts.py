@@ -1,0 +1,123 @@
+"""One large object in parts: read in parallel, hashed in order, handed on in parallel, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from cloud_adapters.errors import ObjectNotFound, PreconditionFailed
+from orchestrator.domain.errors import CorruptArtifact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloud_adapters.base import ObjectStore
+    from cloud_adapters.transfer.flow import Flow
+
+
+class OrderedHash:
+    """SHA-256 of pieces that arrive in any order. Whoever brings the next piece hashes all that are due."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+        self._pending: dict[int, memoryview] = {}
+        self._next = 1
+        self._busy = False
+        self._broken = False
+        self._changed = threading.Condition()
+
+    def offer(self, number: int, piece: memoryview) -> None:
+        """Gives piece `number` (from 1); the buffer must stay as it is until `wait_for(number)` returns."""
+        with self._changed:
+            self._pending[number] = piece
+            if self._busy:
+                return
+            self._busy = True
+        while True:
+            with self._changed:
+                due = self._pending.pop(self._next, None)
+                if due is None:
+                    self._busy = False
+                    return
+            self._sha.update(due)
+            with self._changed:
+                self._next += 1
+                self._changed.notify_all()
+
+    def wait_for(self, number: int) -> None:
+        """Returns when piece `number` has been hashed, or when that will never be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next > number or self._broken)
+
+    def give_up(self) -> None:
+        """Lets everybody go who waits for a piece that will not come."""
+        with self._changed:
+            self._broken = True
+            self._changed.notify_all()
+
+    def hexdigest(self) -> str:
+        """The digest of all pieces."""
+        return self._sha.hexdigest()
+
+
+def pump(
+    flow: Flow,
+    store: ObjectStore,
+    key: str,
+    *,
+    size: int,
+    etag: str,
+    part_size: int,
+    sink: Callable[[int, memoryview], None] | None = None,
+    kind: str = "read",
+) -> str:
+    """Reads all parts of an object, gives each to `sink` (with its number, from 1) and returns the SHA-256 in hex.
+
+    Raises CorruptArtifact when the object changes meanwhile, TransferCancelled, and whatever `sink` raises.
+    """
+    hashing = OrderedHash()
+    numbers = iter(range(1, -(-size // part_size) + 1))
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def stream() -> None:
+        buffer = memoryview(bytearray(min(part_size, size)))
+        try:
+            while not failed.is_set():
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                start = (number - 1) * part_size
+                piece = buffer[: min(part_size, size - start)]
+                flow.pace(len(piece))
+                read_pinned(store, key, piece, start, etag)
+                flow.count(**{kind: len(piece)})
+                hashing.offer(number, piece)
+                if sink:
+                    sink(number, piece)
+                hashing.wait_for(number)
+        except BaseException:
+            failed.set()
+            hashing.give_up()
+            raise
+
+    streams = max(1, min(flow.options.streams, flow.options.memory // part_size, -(-size // part_size)))
+    with flow.memory(streams * part_size), ThreadPoolExecutor(streams, thread_name_prefix="parts") as pool:
+        futures = [pool.submit(stream) for _ in range(streams)]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            future.result()
+    return hashing.hexdigest()
+
+
+def read_pinned(store: ObjectStore, key: str, piece: memoryview, start: int, etag: str) -> None:
+    """Reads a range of an object as it was when `etag` was seen; CorruptArtifact when it is no longer that."""
+    try:
+        store.read_into(key, piece, start=start, etag=etag)
+    except (PreconditionFailed, ObjectNotFound) as error:
+        raise CorruptArtifact(
+            f"{key} in {store.uri} was changed or removed while it was being copied.", hint="Copy from another replica."
+        ) from error
