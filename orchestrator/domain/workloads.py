@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from orchestrator.domain.errors import FieldError, InvalidSpec, nearest
+from orchestrator.domain.errors import FieldError, nearest
 from orchestrator.domain.model import Model
 
 if TYPE_CHECKING:
@@ -50,24 +50,26 @@ class ImageClassifierParams(Params):
     lr: float = Field(default=3e-3, gt=0, le=1, description="peak of the learning rate")
     batch_size: int = Field(default=64, ge=1, le=4096, description="number of images per update of the weights")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="decoupled weight decay of AdamW")
+    label_smoothing: float = Field(
+        default=0.1, ge=0, lt=1, description="share of a label's weight that is spread over all classes"
+    )
+    augment: float = Field(
+        default=1.0, ge=0, le=3, description="strength of the random distortion of training images, 0 for none"
+    )
     patience: int = Field(
-        default=10,
+        default=8,
         ge=1,
         le=10_000,
-        description="number of epochs without a better validation after which training stops",
+        description="number of epochs without a better validation loss after which training stops",
     )
-    shift: int = Field(default=1, ge=0, le=2, description="largest number of pixels by which a training image is moved")
     seed: int = Field(
         default=0,
         ge=0,
         le=MAX_SEED,
-        description="seed of the initial weights and of the order and shifts of the images",
+        description="seed of the initial weights and of the order and distortion of the images",
     )
     split_seed: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_SEED,
-        description="seed of the split into training, validation and test images",
+        default=0, ge=0, le=MAX_SEED, description="seed of the split into training, validation and test images"
     )
 
 
@@ -108,19 +110,6 @@ def check_workload(workload: str, params: Mapping[str, Any], dataset: str | None
             )
         ]
     return [*_dataset_faults(info, dataset), *_param_faults(info, params)]
-
-
-def parse_params(workload: str, params: Mapping[str, Any]) -> Params:
-    """The typed parameters of a workload, defaults filled in.
-
-    Raises InvalidSpec with every fault: an unknown workload or parameter, a wrong type, a value out of range.
-    """
-    info = WORKLOADS.get(workload)
-    if info is None:
-        raise InvalidSpec.of(check_workload(workload, params, None))
-    if faults := _param_faults(info, params):
-        raise InvalidSpec.of(faults)
-    return info.params.model_validate(dict(params))
 
 
 def _dataset_faults(info: WorkloadInfo, dataset: str | None) -> list[FieldError]:
