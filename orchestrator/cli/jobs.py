@@ -143,7 +143,19 @@ def retry(jobs: JobIds) -> None:
 
 
 def _each(ids: Iterable[str], get: Callable[[str], JobHandle], act: Callable[[JobHandle], JobSummary]) -> None:
+    """Act on every job, also after one of them refused; raises the first refusal at the end."""
+    from orchestrator.domain.errors import Conflict, NotFound
+
+    refusals: list[Conflict | NotFound] = []
     for job_id in ids:
-        now = act(get(job_id))
+        try:
+            now = act(get(job_id))
+        except (Conflict, NotFound) as refusal:
+            refusals.append(refusal)
+            continue
         text = state_cell(now.state)
         note(f"{text.plain}  {now.id}  {now.name}", style=str(text.style))
+    for refusal in refusals[1:]:
+        note(f"Error: {refusal.message}", style="red")
+    if refusals:
+        raise refusals[0]

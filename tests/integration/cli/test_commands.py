@@ -67,6 +67,8 @@ def test_cancel_and_retry(neutrino: Cli) -> None:
     assert neutrino("retry", job).returncode == 0
     assert neutrino("cancel", job).returncode == 0
     assert neutrino("job", "wait", job).returncode == 9
+    assert neutrino("retry", "j-zzzz", job).returncode == 3  # the other one is retried all the same
+    assert neutrino("cancel", job).returncode == 0
 
 
 def test_apply_submits_all_documents(neutrino: Cli) -> None:
