@@ -155,7 +155,7 @@ def _each(ids: Iterable[str], get: Callable[[str], JobHandle], act: Callable[[Jo
             continue
         text = state_cell(now.state)
         note(f"{text.plain}  {now.id}  {now.name}", style=str(text.style))
-    for refusal in refusals[1:]:
-        note(f"Error: {refusal.message}", style="red")
+    for error in refusals[1:]:
+        note(f"Error: {error.message}", style="red")
     if refusals:
         raise refusals[0]

@@ -111,8 +111,10 @@ def _folder(data_dir: Path | None) -> Path:
     return default_data_dir()
 
 
-def demo() -> None:
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running afterwards, until Ctrl-C.")] = False,
+) -> None:
     """Train a classifier through the whole system."""
-    from importlib import import_module
+    from orchestrator.embedded.demo import main
 
-    raise typer.Exit(import_module("orchestrator.embedded.demo").main())
+    raise typer.Exit(main(keep=keep))
