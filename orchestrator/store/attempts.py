@@ -28,10 +28,9 @@ def token_hash(secret: str) -> bytes:
 
 
 _CLAIMABLE = """
-    SELECT id, epoch FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
+    SELECT id, epoch, workspace_id, document FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
     ORDER BY id LIMIT :slots FOR NO KEY UPDATE SKIP LOCKED
 """
-_CLAIMED = "SELECT id, workspace_id, document FROM jobs WHERE id = ANY(CAST(:ids AS bigint[]))"
 
 
 def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, lease_seconds: float) -> tuple[Lease, ...]:
@@ -59,7 +58,7 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
             for row in waiting
         ],
     )
-    rows = {row.id: row for row in connection.execute(text(_CLAIMED), {"ids": [move.job_id for move in moved]})}
+    rows = {row.id: row for row in waiting}
     return tuple(
         _lease(move.attempt, rows[move.job_id], tokens[move.job_id], resumes.get(move.job_id))
         for move in sorted(moved, key=lambda move: move.job_id)

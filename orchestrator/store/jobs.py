@@ -64,7 +64,7 @@ def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence
         },
     ).scalars()
     made = list(ids)
-    notify(connection, QUEUE)
+    notify(connection, {QUEUE: ()})
     return made
 
 

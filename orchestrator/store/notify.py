@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, text
 
@@ -13,9 +13,14 @@ EVERYTHING = "*"
 _MAX_PAYLOAD = 7900  # Postgres takes payloads below 8000 bytes
 
 
-def notify(connection: Connection, channel: str, ids: Iterable[int] = ()) -> None:
-    """Tell the listeners of `channel` once this transaction has committed."""
-    payload = ",".join(map(str, sorted(set(ids))))
-    if len(payload) > _MAX_PAYLOAD:
-        payload = EVERYTHING
-    connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+_NOTIFY = """
+    SELECT pg_notify(channel, payload)
+    FROM unnest(CAST(:channels AS text[]), CAST(:payloads AS text[])) AS n(channel, payload)
+"""
+
+
+def notify(connection: Connection, news: Mapping[str, Iterable[int]]) -> None:
+    """Tell the listeners of each channel about these ids, once this transaction has committed."""
+    payloads = [",".join(map(str, sorted(set(ids)))) for ids in news.values()]
+    short = [payload if len(payload) <= _MAX_PAYLOAD else EVERYTHING for payload in payloads]
+    connection.execute(text(_NOTIFY), {"channels": list(news), "payloads": short})

@@ -43,9 +43,13 @@ def shapes(connection: Connection) -> list[Shape]:
     return [Shape.model_validate_json(key) for key in connection.execute(text(_SHAPES)).scalars()]
 
 
-def dispatch(connection: Connection, shape: Shape, pool: PoolState, limit: int, actor: str) -> list[Moved]:
-    """Put up to `limit` of the oldest queued jobs of a shape into a pool's window."""
-    ids = connection.execute(text(_NEXT), {"shape": shape.key(), "limit": limit}).scalars()
+def waiting(connection: Connection, shape: Shape, limit: int) -> list[int]:
+    """The oldest queued jobs of a shape whose time has come, locked; those that somebody else holds are left out."""
+    return list(connection.execute(text(_NEXT), {"shape": shape.key(), "limit": limit}).scalars())
+
+
+def dispatch(connection: Connection, job_ids: Sequence[int], pool: PoolState, actor: str) -> list[Moved]:
+    """Put queued jobs into a pool's window."""
     return transition(
         connection,
         [
@@ -57,7 +61,7 @@ def dispatch(connection: Connection, shape: Shape, pool: PoolState, limit: int, 
                 actor=actor,
                 pool_id=pool.id,
             )
-            for job_id in ids
+            for job_id in job_ids
         ],
     )
 

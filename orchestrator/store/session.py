@@ -16,8 +16,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 
 _STATEMENT_TIMEOUT = "30s"
-# Plans of set-based statements depend on the size of their sets: a generic plan can be off by orders.
-_PLANS = "-c plan_cache_mode=force_custom_plan"
 # Classes of SQLSTATE that mean "not now": connection, rollback of a deadlock, resources, operator intervention.
 _PASSING = ("08", "40", "53", "57")
 _UNAVAILABLE = "The database does not answer."
@@ -41,7 +39,7 @@ class Database:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": application,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC {_PLANS}",
+                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC",
             },
         )
 

@@ -65,7 +65,7 @@ def append(connection: Connection, holder: Holder, batches: Sequence[tuple[Attem
         if rows:
             connection.execute(text(statement), {"rows": json.dumps(rows)})
     if held:
-        notify(connection, JOBS, (attempt.job_id for attempt in held))
+        notify(connection, {JOBS: [attempt.job_id for attempt in held]})
     return [attempt for attempt, _ in batches if attempt not in held]
 
 

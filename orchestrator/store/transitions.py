@@ -10,7 +10,7 @@ Locks are always taken job first, then attempt, so that two callers cannot wait 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, text
@@ -149,9 +149,10 @@ def announce(connection: Connection, moved: Sequence[Moved]) -> None:
     """Tell dispatchers, workers and watchers what has moved, once it is committed."""
     if not moved:
         return
-    notify(connection, JOBS, (move.job_id for move in moved))
+    news: dict[str, Iterable[int]] = {JOBS: [move.job_id for move in moved]}
     if any(move.target in _WAKES_DISPATCHER for move in moved):
-        notify(connection, QUEUE)
+        news[QUEUE] = ()
     stopping = {move.worker_id for move in moved if move.target is JobState.CANCELLING and move.worker_id is not None}
     if stopping:
-        notify(connection, WORKERS, stopping)
+        news[WORKERS] = stopping
+    notify(connection, news)

@@ -63,7 +63,7 @@ def drain_worker(db: Db, caller: Operator, worker_id: str) -> WorkerView:  # noq
     """Ask a worker to checkpoint what it runs, give it back, and exit. Draining twice is the same as once."""
     with db.transaction() as connection:
         row_id, view = pools.drain(connection, worker_id)
-        notify(connection, WORKERS, [row_id])
+        notify(connection, {WORKERS: [row_id]})
     return view
 
 
