@@ -27,8 +27,8 @@ GROUP = "neutrino.providers"
 def open_store(uri: str, *, file_roots: Iterable[Path] | None = None) -> RetryingStore:
     """The store at `uri` (`file:///folder`, `s3://…`, `gs://…`, `az://…`), with retries; it is not contacted yet.
 
-    Options follow `?`: `endpoint` and `region`, for az also `account`. Folders must lie below one of `file_roots`, or of the environment's NEUTRINO_FILE_ROOTS. Raises InvalidStore, or MissingProvider
-    when the provider's SDK is not installed.
+    Options follow `?`: `endpoint` and `region`, for az also `account`. Folders must lie below one of `file_roots`, or
+    of the environment's NEUTRINO_FILE_ROOTS. Raises InvalidStore, or MissingProvider when an SDK is not installed.
     """
     parsed = parse_store_uri(uri, file_roots=None if file_roots is None else tuple(file_roots))
     known = {entry.name: entry for entry in entry_points(group=GROUP)}

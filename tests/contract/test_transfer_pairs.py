@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("origin", "target"), itertools.product(PROVIDERS, PROVIDERS))
+@pytest.mark.parametrize(("origin", "target"), list(itertools.product(PROVIDERS, PROVIDERS)))
 def test_a_pair(origin: str, target: str, new_store: NewStore, folder: Path, tmp_path: Path) -> None:
     source, destination = new_store(origin), new_store(target)
     manifest = artifacts.publish(source, "model/1", folder)

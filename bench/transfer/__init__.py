@@ -1,0 +1,1 @@
+"""Transfers measured against rclone."""
