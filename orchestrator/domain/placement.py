@@ -6,8 +6,9 @@ Jobs with the same Shape are placed alike, so the dispatcher asks once per shape
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.model import Model
 from orchestrator.domain.quantities import parse_gpu
@@ -117,5 +118,27 @@ def _verdict(shape: Shape, pool: PoolState) -> str:
 def place(shape: Shape, pools: Sequence[PoolState]) -> Decision:
     """The pools that can run `shape`: those without an unneeded GPU first, then those with the most room."""
     fitting = [pool for pool in pools if _misfit(shape, pool) is None]
-    fitting.sort(key=lambda pool: (shape.gpu is None and pool.gpu is not None, -pool.free, -pool.room, pool.name))
+    fitting.sort(key=lambda pool: _preference(shape, pool))
     return Decision(tuple(fitting), tuple(Considered(pool=pool.name, verdict=_verdict(shape, pool)) for pool in pools))
+
+
+def _preference(shape: Shape, pool: PoolState) -> tuple[bool, int, int, str]:
+    return (shape.gpu is None and pool.gpu is not None, -pool.free, -pool.room, pool.name)
+
+
+def share_out(backlog: Mapping[Shape, Sequence[int]], pools: Sequence[PoolState]) -> dict[int, list[int]]:
+    """Which waiting jobs go into the window of which pool; `backlog` has the oldest ids of each shape, in order.
+
+    The oldest job of all shapes comes first, so that no backlog of one shape starves another; each goes to the pool
+    that is best for it at that moment. A shape for which there is no room holds nobody up.
+    """
+    fitting = {shape: [pool.id for pool in place(shape, pools).pools] for shape in backlog}
+    now = {pool.id: pool for pool in pools}
+    placed: dict[int, list[int]] = {}
+    for job_id, shape in heapq.merge(*([(job_id, shape) for job_id in ids] for shape, ids in backlog.items())):
+        if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if now[pool_id].room]):
+            continue
+        best = min(open_pools, key=lambda pool: _preference(shape, pool))
+        placed.setdefault(best.id, []).append(job_id)
+        now[best.id] = replace(best, dispatched=best.dispatched + 1)
+    return placed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator.domain.ids import encode
-from orchestrator.domain.placement import PoolState, place
+from orchestrator.domain.placement import PoolState, place, share_out
 from orchestrator.store import pools, queue
 from orchestrator.store.session import Connection, Database
 
@@ -28,18 +28,18 @@ def dispatch(database: Database) -> list[Ring]:
     with database.transaction() as connection:
         if not queue.take_turn(connection):
             return []
-        before = pools.states(connection)
-        after = {pool.id: pool for pool in before}
-        placed: dict[int, list[int]] = {}
+        states = pools.states(connection)
+        backlog = {}
         for shape in queue.shapes(connection):
-            for candidate in place(shape, list(after.values())).pools:
-                pool = after[candidate.id]
-                if not pool.room:
-                    continue
-                moved = queue.dispatch(connection, shape, pool, min(pool.room, _BATCH), ACTOR)
-                placed.setdefault(pool.id, []).extend(move.job_id for move in moved)
-                after[pool.id] = replace(pool, dispatched=pool.dispatched + len(moved))
-    return [_ring(pool, placed[pool.id]) for pool in before if placed.get(pool.id)]
+            if room := sum(pool.room for pool in place(shape, states).pools):
+                backlog[shape] = queue.waiting(connection, shape, min(room, _BATCH))
+        placed = share_out(backlog, states)
+        moved = {
+            pool.id: [move.job_id for move in queue.dispatch(connection, placed[pool.id], pool, ACTOR)]
+            for pool in states
+            if pool.id in placed
+        }
+    return [_ring(pool, moved[pool.id]) for pool in states if moved.get(pool.id)]
 
 
 def _ring(pool: PoolState, job_ids: list[int]) -> Ring:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.placement import PoolState, Shape, place
+from orchestrator.domain.placement import PoolState, Shape, place, share_out
 from orchestrator.domain.spec import Cloud, Command, Placement, Resources
 
 
@@ -102,3 +102,29 @@ def test_a_shape_survives_the_way_through_its_key() -> None:
     shape = Shape.of(gpu)
     assert Shape.model_validate_json(shape.key()) == shape
     assert (shape.gpu, shape.nodes) == ("A100:2", 3)
+
+
+A, B, GPU = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1")
+
+
+@pytest.mark.parametrize(
+    ("backlog", "pools", "placed"),
+    [
+        ({}, [CPU], {}),
+        ({A: [1, 2]}, [], {}),
+        ({A: [1, 3], B: [2, 4]}, [_pool("cpu", slots=1)], {1: [1, 2]}),
+        ({B: [5], A: [1, 2, 3]}, [_pool("cpu", slots=2)], {1: [1, 2, 3, 5]}),
+        ({GPU: [1, 2], A: [3]}, [_pool("cpu", slots=1)], {1: [3]}),
+        ({A: [1, 2, 3, 4]}, [_pool("cpu", slots=2), _pool("more", id=2, slots=2)], {1: [1, 3], 2: [2, 4]}),
+        (
+            {A: [1, 2]},
+            [_pool("cpu", slots=1, running=1, dispatched=1), _pool("t4", id=2, gpu="T4:1")],
+            {1: [1], 2: [2]},
+        ),
+    ],
+    ids=["nothing waits", "no pool", "by age", "by age over shapes", "no room", "idle slots first", "spare the GPU"],
+)
+def test_windows_are_shared_out(
+    backlog: dict[Shape, list[int]], pools: list[PoolState], placed: dict[int, list[int]]
+) -> None:
+    assert share_out(backlog, pools) == placed
