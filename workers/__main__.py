@@ -21,6 +21,7 @@ def main() -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+    logging.getLogger("celery").setLevel(logging.WARNING)  # otherwise each bell is a line
     try:
         settings = Settings.from_env()
         proctree.hide_memory()

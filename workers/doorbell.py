@@ -95,8 +95,11 @@ class Doorbell(threading.Thread):
                 hub.add_reader(doorbell._wake_reader, doorbell._attend, consumer)
                 doorbell._attend(consumer)
 
-        self._app.task(ring, name=DOORBELL, bind=True)
+        self._app.set_default()  # Celery looks for a running task in the default app
+        self._app.task(ring, name=DOORBELL, bind=True, shared=False, lazy=False)
         self._app.steps["consumer"].add(Attention)
+        # No task of ours is long; without this, Celery warns at each lost connection that its default will change.
+        self._app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
         self._app.conf.task_queues = [queue(self._pool_queue), queue(self._own_queue)]
 
     def _controller(self) -> Any:

@@ -16,6 +16,7 @@ class LineSplitter:
     def __init__(self) -> None:
         self._kept = bytearray()
         self._dropped = 0
+        self._returned = False  # to the start of the line: what comes next replaces it
 
     def feed(self, chunk: bytes) -> list[str]:
         """The lines that this chunk completes."""
@@ -32,23 +33,29 @@ class LineSplitter:
         return [self._take()] if self._kept or self._dropped else []
 
     def _keep(self, part: bytes) -> None:
-        if b"\r" in part[:-1] or (self._kept.endswith(b"\r") and part):
-            part = self._last_picture(part)
-        room = MAX_LINE - len(self._kept)
-        self._kept += part[:room]
-        self._dropped += max(0, len(part) - room)
+        first, *after_returns = part.split(b"\r")
+        self._write(first)
+        for picture in after_returns:
+            self._returned = True
+            self._write(picture)
 
-    def _last_picture(self, part: bytes) -> bytes:
-        """Start the line anew after the last carriage return that something follows."""
+    def _write(self, text: bytes) -> None:
+        if not text:
+            return
+        if self._returned:
+            self._clear()
+        room = MAX_LINE - len(self._kept)
+        self._kept += text[:room]
+        self._dropped += max(0, len(text) - room)
+
+    def _clear(self) -> None:
         self._kept.clear()
         self._dropped = 0
-        body = part.rstrip(b"\r")
-        return body[body.rfind(b"\r") + 1 :] + part[len(body) : len(body) + 1]
+        self._returned = False
 
     def _take(self) -> str:
-        text = bytes(self._kept).removesuffix(b"\r").decode("utf-8", "replace").replace("\0", "\ufffd")
+        text = self._kept.decode("utf-8", "replace").replace("\0", "\ufffd")
         if self._dropped:
             text += f" … [{self._dropped} bytes dropped]"
-        self._kept.clear()
-        self._dropped = 0
+        self._clear()
         return text

@@ -189,7 +189,7 @@ def main() -> None:
     # SIG_IGN, because the programs of attempts would inherit that.
     signal.signal(signal.SIGINT, _do_nothing)
     signal.signal(signal.SIGTERM, _do_nothing)
-    # The kernel's out-of-memory killer is to take a job before the agent. The zygote inherits this too, but it is small.
+    # For all attempts: the kernel's out-of-memory killer is to take a job before the agent. The zygote itself is small.
     Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(PermissionError):  # only root may; it lets us stop a fork bomb while that takes all CPUs
