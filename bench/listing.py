@@ -35,7 +35,7 @@ def _pages(client: httpx.Client, query: list[tuple[str, str]]) -> list[float]:
     """Milliseconds for each of some pages in a row, beginning again after the last one."""
     took, cursor = [], None
     for _ in range(_PAGES):
-        params = [*query, ("limit", "50"), *([("cursor", cursor)] if cursor else [])]
+        params = httpx.QueryParams([*query, ("limit", "50"), *([("cursor", cursor)] if cursor else [])])
         began = time.perf_counter()
         answer = client.get("/v1/jobs", params=params)
         took.append((time.perf_counter() - began) * 1000)

@@ -20,13 +20,13 @@ app.conf.update(task_ignore_result=True, worker_prefetch_multiplier=4, worker_se
 _redis = Redis.from_url(os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:1/0"))
 
 
-@app.task(name="bench.noop")
+@app.task(name="bench.noop")  # type: ignore[untyped-decorator]
 def noop() -> None:
     """Do nothing but be counted: without a result there is no other way to know that it is done."""
     _redis.incr(_DONE)
 
 
-@app.task(name="bench.stamp")
+@app.task(name="bench.stamp")  # type: ignore[untyped-decorator]
 def stamp() -> None:
     """Tell when it began."""
     _redis.rpush(_STARTED, time.time())

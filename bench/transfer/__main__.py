@@ -88,7 +88,7 @@ def run_rclone(rclone: str, arguments: argparse.Namespace, shape: str, target: s
     return {"seconds": seconds, "cpu": cpu_seconds(resource.RUSAGE_CHILDREN) - before}
 
 
-def run_ours(arguments: argparse.Namespace, shape: str, proof: str, run: int) -> dict[str, float]:
+def run_ours(shape: str, proof: str, run: int) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.transfer", *sys.argv[1:], "--one", shape, proof, str(run)]
     result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return result
@@ -116,7 +116,7 @@ def main() -> None:
         results: dict[str, list[dict[str, float]]] = {}
         for run in range(arguments.rounds):  # interleaved, so that a noisy neighbour hurts all alike
             for proof in ("store", "read-back"):
-                results.setdefault(f"neutrino, {proof}", []).append(run_ours(arguments, shape, proof, run))
+                results.setdefault(f"neutrino, {proof}", []).append(run_ours(shape, proof, run))
             if arguments.rclone:
                 found = run_rclone(arguments.rclone, arguments, shape, f"{shape}-rclone-{run}")
                 results.setdefault("rclone", []).append(found)

@@ -87,10 +87,8 @@ def _preview(client: Client, spec: JobSpec) -> None:
 
 def _comparable(spec: JobSpec) -> str:
     """The YAML of a spec with its free keys sorted: the database does not keep their order."""
-    from orchestrator.sdk.text import to_yaml
-
     free = ("params", "labels", "env")
-    return to_yaml(spec.model_copy(update={name: dict(sorted(getattr(spec, name).items())) for name in free}))
+    return spec.model_copy(update={name: dict(sorted(getattr(spec, name).items())) for name in free}).spec()
 
 
 def _diff(before: str, after: str) -> Iterator[str]:

@@ -277,7 +277,9 @@ def from_problem(problem: Mapping[str, Any], *, status: int) -> NeutrinoError:
     message = str(problem.get("detail") or problem.get("title") or f"The API answered {status}.")
     common = {"hint": problem.get("hint"), "request_id": problem.get("request_id")}
     if issubclass(cls, InvalidSpec):
-        errors = [FieldError(**error) for error in problem.get("errors", [])]
+        # A newer API may say more about a fault than this version knows.
+        fields = FieldError.__dataclass_fields__
+        errors = [FieldError(**{k: v for k, v in one.items() if k in fields}) for one in problem.get("errors", [])]
         return cls(message, errors=errors, **common, **details)
     return cls(message, **common, **details)
 

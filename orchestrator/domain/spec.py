@@ -24,6 +24,7 @@ MAX_FILES = 1000
 MAX_FILE_BYTES = 16 * 1024**2
 _RESERVED_ENV = re.compile(r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|LOCAL_RANK|WORLD_SIZE)$")
 _DAY = 86400.0
+_FIRST = ("workload", "dataset", "command", "entrypoint")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
@@ -152,10 +153,17 @@ class JobSpec(Model):
         return rest | {"placement": known | {"maxCostUsd": data["max_cost_usd"]}}
 
     def document(self) -> dict[str, Any]:
-        """The JSON document of this spec, without what equals the default."""
+        """The JSON document of this spec, without what equals the default; what the job runs comes first."""
         body = self.model_dump(mode="json", exclude_defaults=True)
+        body = {key: body[key] for key in _FIRST if key in body} | body
         metadata = {key: body.pop(key) for key in ("name", "labels") if key in body}
         return {"apiVersion": "neutrino/v1", "kind": self.kind, "metadata": metadata, "spec": body}
+
+    def spec(self) -> str:
+        """The same as YAML, ready for `neutrino apply -f`."""
+        from orchestrator.domain.yaml import dump  # noqa: PLC0415 - it builds on this module, and few print
+
+        return dump(self.document())
 
     def digest(self) -> str:
         """The SHA-256 of the canonical document: equal requests have equal hashes."""

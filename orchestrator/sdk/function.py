@@ -21,7 +21,6 @@ from orchestrator.sdk.files import describe
 from orchestrator.sdk.jobs import JobHandle
 from orchestrator.sdk.plan import RUN_DIR
 from orchestrator.sdk.source import find_source
-from orchestrator.sdk.text import to_yaml
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,7 +76,7 @@ class JobFunction(Generic[P, R]):
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The YAML of the job that `submit` would submit."""
-        return to_yaml(self.command(*args, **kwargs))
+        return self.command(*args, **kwargs).spec()
 
     def command(self, *args: P.args, **kwargs: P.kwargs) -> Command:
         """The spec of the job that `submit` would submit."""
