@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# With more threads torch splits sums in other places, which changes their rounding; so a result would depend on how
-# many cores a machine has. Images this small are not faster on two threads than on one.
+# With two threads torch splits sums in other places than with one, and the weights differ after a few updates; so the
+# result would depend on how many cores a machine has. On images this small the second thread gains little anyway.
 THREADS = 1
 
 
