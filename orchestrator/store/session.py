@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
@@ -59,6 +59,8 @@ class Database:
                 yield connection
         except PoolTimeout as error:
             raise ServerUnavailable("The database is too busy.", hint=_HINT) from error
+        except DataError:  # also what psycopg refuses before the server sees it: trying again cannot help
+            raise
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
             if error.connection_invalidated or state is None or state.startswith(_PASSING):
