@@ -54,7 +54,7 @@ def test_a_database_that_nobody_named_is_said_so(monkeypatch: pytest.MonkeyPatch
 def test_more_callers_than_connections_are_told_to_come_again(database_url: str) -> None:
     database = Database(database_url, pool_size=1)
     database.engine.pool._timeout = 0.1  # type: ignore[attr-defined]
-    with database.transaction(), database.transaction():  # one, and one of overflow
-        with pytest.raises(ServerUnavailable, match="too busy"), database.transaction():
-            pass
+    one_and_one_of_overflow = (database.transaction(), database.transaction())
+    with one_and_one_of_overflow[0], one_and_one_of_overflow[1], pytest.raises(ServerUnavailable, match="too busy"):
+        database.now()
     database.close()
