@@ -2,8 +2,8 @@
 
     python -m bench.transfer --s3 http://127.0.0.1:59000 --azure http://127.0.0.1:59001/account --rclone rclone
 
-The servers must hold objects in memory, so that the movers are what is measured; any that speak S3 and Azure Blob will do.
-Prints one JSON line per measurement: seconds, MiB/s and CPU seconds per GiB of the mover's own process.
+The servers must hold objects in memory, so that the movers are what is measured; any that speak S3 and Azure Blob will
+do. Prints one JSON line per mover: seconds, MiB/s and CPU seconds per GiB of the mover's own process.
 """
 
 from __future__ import annotations

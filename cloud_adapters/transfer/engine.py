@@ -19,7 +19,7 @@ from cloud_adapters.retrying import bare
 from cloud_adapters.streams import md5_of, part_size_for
 from cloud_adapters.transfer.estimate import cost_of, listed, reusable
 from cloud_adapters.transfer.flow import Counts, Flow, Options
-from cloud_adapters.transfer.parts import pump
+from cloud_adapters.transfer.parts import pump, read_pinned
 from orchestrator.domain.errors import CorruptArtifact
 
 if TYPE_CHECKING:
@@ -246,10 +246,23 @@ class _Mover:
             )
 
     def _hash_of(self, key: str, info: ObjectInfo) -> str:
-        size = self._flow.options.part_size
-        return pump(
-            self._flow, self._destination, key, size=info.size, etag=info.etag, part_size=size, kind="read_back"
-        )
+        """The SHA-256 of what lies in the destination."""
+        part_size = self._flow.options.part_size
+        if info.size > part_size:
+            return pump(
+                self._flow,
+                self._destination,
+                key,
+                size=info.size,
+                etag=info.etag,
+                part_size=part_size,
+                kind="read_back",
+            )
+        with self._flow.memory(info.size):
+            data = bytearray(info.size)
+            read_pinned(self._destination, key, memoryview(data), 0, info.etag)
+            self._flow.count(read_back=info.size)
+            return hashlib.sha256(data).hexdigest()
 
     def _corrupt(self, file: ManifestFile, key: str) -> CorruptArtifact:
         return CorruptArtifact(

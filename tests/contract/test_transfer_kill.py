@@ -14,21 +14,23 @@ import pytest
 from cloud_adapters import artifacts
 from cloud_adapters.base import MIB
 from cloud_adapters.registry import open_store
+from cloud_adapters.transfer import Options
 from tests.contract.conftest import Servers
-from tests.contract.faulty import Exchange, faulty
+from tests.contract.faulty import Exchange, Faults, Verdict, faulty
 from tests.contract.servers import make_bucket
 
 pytestmark = pytest.mark.fault
 PART = 5 * MIB
 STREAMS = 3
-PARTS = 12
+PARTS = 14
 SCRIPT = """
-import resource, sys
+import sys
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Options, transfer
 report = transfer(open_store(sys.argv[1]), "from", open_store(sys.argv[2]), "to",
                   options=Options(streams=int(sys.argv[3]), part_size=int(sys.argv[4])))
-print(report.counts.sent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(report.counts.sent, int(peak.split()[1]) * 1024)
 """
 
 
@@ -48,48 +50,67 @@ def test_killed_20_times(kind: str, running: Servers, tmp_path: Path) -> None:
     manifest = artifacts.publish(source, "from", folder)
     dice = random.Random(17)
     deaths = 0
-    for transfer_number in range(7):
+    for number in range(7):
         with faulty(running.origin(kind)) as (origin, faults):
             uri = make_bucket(kind, origin, f"b{os.urandom(8).hex()}")
-            sent = 0
+            sent: list[int] = []
             for _ in range(3):
-                deaths += 1
-                fatal = dice.randrange(1, 4)
-                reached = threading.Event()
-                seen = iter(range(10**9))
-
-                def count(exchange: Exchange, fatal: int = fatal, seen=seen, reached=reached) -> None:  # type: ignore[no-untyped-def]
-                    nonlocal sent
-                    if len(exchange.body) > MIB:
-                        sent += 1
-                        if next(seen) == fatal:
-                            reached.set()
-
-                faults.before = count
+                reached = arm(faults, dice.randrange(3), dice.choice(["before", "after"]), sent)
                 child = start(source.uri, uri)
                 assert reached.wait(60)
                 child.kill()
                 child.communicate()
+                deaths += 1
                 assert child.returncode == -9
+            arm(faults, PARTS * 100, "before", sent)
             child = start(source.uri, uri)
             _, errors = child.communicate(timeout=120)
             assert child.returncode == 0, errors
-        assert sent <= PARTS + 3 * STREAMS
+        assert len(sent) <= PARTS + 3 * STREAMS
         destination = open_store(uri.replace(origin, running.origin(kind)))
-        artifacts.fetch(destination, "to", manifest, tmp_path / f"back-{transfer_number}")
+        artifacts.fetch(destination, "to", manifest, tmp_path / f"back-{number}")
     assert deaths >= 20
 
 
-def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """1 GiB (sparse, so that it costs no disk) with the default options; under 256 MB in all, libraries included."""
+def arm(faults: Faults, fatal: int, moment: str, sent: list[int]) -> threading.Event:
+    """Counts the parts that are sent, and from part `fatal` on lets no answer through: the sign to kill.
+
+    `before` the part reaches the store, or `after` it has landed but before the mover knows.
+    """
+    reached = threading.Event()
+    landing = iter(range(10**9))
+
+    def before(exchange: Exchange) -> Verdict | None:
+        if len(exchange.body) < MIB:
+            return None
+        sent.append(len(exchange.body))
+        return hold() if moment == "before" else None
+
+    def after(exchange: Exchange) -> Verdict | None:
+        return hold() if moment == "after" and len(exchange.body) > MIB else None
+
+    def hold() -> Verdict | None:
+        if next(landing) < fatal:
+            return None
+        reached.set()
+        return Verdict(stall=True)
+
+    faults.before, faults.after = before, after
+    return reached
+
+
+def test_memory_stays_bounded(running: Servers, tmp_path: Path) -> None:
+    """An object larger than the bound, with the default options; under 256 MB in all, libraries included."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     with (folder / "large").open("wb") as file:
-        file.truncate(1024 * MIB)
+        file.truncate(320 * MIB)
     source = (tmp_path / "source").as_uri()
     artifacts.publish(open_store(source), "from", folder)
-    child = start(source, (tmp_path / "destination").as_uri(), 6, 8 * MIB)
+    destination = make_bucket("aws", running.origin("aws"), f"b{os.urandom(8).hex()}")
+    child = start(source, destination, Options().streams, Options().part_size)
     output, errors = child.communicate(timeout=170)
     assert child.returncode == 0, errors
-    peak = int(output.split()[1])
-    assert 0 < peak < 256 * 1000 * 1000
+    sent, peak = (int(text) for text in output.split())
+    assert sent == 320 * MIB
+    assert peak < 256 * 1000 * 1000

@@ -1,0 +1,41 @@
+"""The price of leaving, from the tariff file."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import pytest
+
+from cloud_adapters.egress import GIB, Place, egress_price
+
+EAST = Place("aws", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "size", "usd"),
+    [
+        (EAST, EAST, 1000 * GIB, 0.0),
+        (EAST, Place("aws", "eu-west-1"), 100 * GIB, 2.0),
+        (EAST, Place("gcp", "us-central1"), 100 * GIB, 9.0),
+        (EAST, Place("azure"), 20480 * GIB, 10240 * 0.09 + 10240 * 0.085),
+        (Place("local"), EAST, 100 * GIB, 0.0),
+        (EAST, EAST, 0, 0.0),
+    ],
+)
+def test_prices(source: Place, destination: Place, size: int, usd: float) -> None:
+    assert egress_price(size, source, destination).usd == pytest.approx(usd)
+
+
+def test_an_unknown_region_is_priced_at_the_highest() -> None:
+    assert egress_price(GIB, Place("aws"), Place("gcp")).usd == pytest.approx(0.15)
+    assert egress_price(GIB, Place("aws"), Place("aws")).usd == pytest.approx(0.138)
+
+
+def test_every_tariff_names_its_source_and_ends_with_an_open_tier() -> None:
+    data = json.loads(files("cloud_adapters").joinpath("tariffs.json").read_text(encoding="utf-8"))
+    for tariff in data["providers"].values():
+        assert tariff["source"]
+        assert tariff["checked"]
+        for tiers in tariff["routes"].values():
+            assert [tier["width_gib"] is None for tier in tiers] == [False] * (len(tiers) - 1) + [True]
