@@ -218,7 +218,8 @@ class Response:
 
     def read(self, limit: int = 1024 * 1024) -> bytes:
         """The rest of a small body; what lies beyond `limit` is dropped with its connection."""
-        data = bytearray(limit)
+        known = not self._chunked and self._left is not None
+        data = bytearray(min(limit, self._left or 0) if known else limit)
         at = 0
         with memoryview(data) as view, self:
             while got := self.readinto(view[at:]):

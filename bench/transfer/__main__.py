@@ -60,7 +60,7 @@ def ours(source_uri: str, destination_uri: str, shape: str, proof: str, run: int
     options = Options(trust_store={"store": True, "read-back": False}[proof])
     source, destination = open_store(source_uri), open_store(destination_uri)
     start, cpu = time.perf_counter(), cpu_seconds(resource.RUSAGE_SELF)
-    transfer(source, shape, destination, f"{shape}-{proof}-{run}", options=options)
+    transfer(source, shape, destination, f"{shape}-{run}/{proof}", options=options)
     spent = cpu_seconds(resource.RUSAGE_SELF) - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"seconds": time.perf_counter() - start, "cpu": spent, "peak_mib": peak}))
@@ -113,13 +113,16 @@ def main() -> None:
         return
     for shape in arguments.shapes:
         seed(source, shape)
+        store = open_store(destination)
         results: dict[str, list[dict[str, float]]] = {}
         for run in range(arguments.rounds):  # interleaved, so that a noisy neighbour hurts all alike
             for proof in ("store", "read-back"):
                 results.setdefault(f"neutrino, {proof}", []).append(run_ours(shape, proof, run))
             if arguments.rclone:
-                found = run_rclone(arguments.rclone, arguments, shape, f"{shape}-rclone-{run}")
+                found = run_rclone(arguments.rclone, arguments, shape, f"{shape}-{run}/rclone")
                 results.setdefault("rclone", []).append(found)
+            for info in list(store.list(f"{shape}-{run}")):  # a server that holds objects in memory has not much of it
+                store.delete(info.key)
         count, size = SHAPES[shape]
         for mover, runs in results.items():
             seconds = statistics.median(one["seconds"] for one in runs)
