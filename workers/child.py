@@ -14,8 +14,7 @@ import os
 import resource
 import signal
 import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,24 +27,27 @@ from workers.workloads import command
 INTERRUPTED_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, to be gone on with elsewhere
 _NOT_FOUND_CODE, _NOT_EXECUTABLE_CODE = 127, 126  # as every shell has it
 _PROGRAM_DEFAULTS = (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
-_MOST_DESCRIPTORS = 65536
+_MOST_DESCRIPTORS = max(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 _OUR_FILES = frozenset({__file__, command.__file__})
 
 
-def main(folder: Path, stdio: list[int], zygote: int, workloads: Mapping[str, str]) -> NoReturn:
-    """Become the attempt whose plan lies in `folder`, with `stdio` as its stdout and stderr. Ends the process."""
-    _isolate(folder, stdio, zygote)
-    plan = Plan.read(folder)
-    _set_environment(folder, plan)
+def main(folder: Path, plan: Plan, stdio: list[int], zygote: int, workloads: Mapping[str, str]) -> NoReturn:
+    """Become the attempt of `folder`, with `stdio` as its stdout and stderr. Ends the process.
+
+    What comes before the user's code is kept small: after a fork every page that Python touches is copied.
+    """
+    work = f"{folder}/{WORK}"
+    _isolate(work, stdio, zygote)
+    _set_environment(folder, work, plan)
     if plan.command is not None:
         _be_init_of(plan.command)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    sys.path.insert(0, str(folder / WORK))
+    sys.path.insert(0, work)
     gc.enable()
-    _leave(_call(_work_of(plan, workloads), attach(folder, plan)))
+    _leave(_call(plan, workloads, attach(folder, plan)))
 
 
-def _isolate(folder: Path, stdio: list[int], zygote: int) -> None:
+def _isolate(work: str, stdio: list[int], zygote: int) -> None:
     os.setsid()
     proctree.die_with_parent()
     if os.getppid() != zygote:  # it died before we asked to be told
@@ -55,12 +57,11 @@ def _isolate(folder: Path, stdio: list[int], zygote: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target, source in enumerate((nothing, *stdio)):
         os.dup2(source, target)
-    os.closerange(3, max(_MOST_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-    os.chdir(folder / WORK)
+    os.closerange(3, _MOST_DESCRIPTORS)
+    os.chdir(work)
 
 
-def _set_environment(folder: Path, plan: Plan) -> None:
-    work = str(folder / WORK)
+def _set_environment(folder: Path, work: str, plan: Plan) -> None:
     os.environ["HOME"] = work
     os.environ.update(plan.env)
     given = os.environ.get("PYTHONPATH")
@@ -68,22 +69,15 @@ def _set_environment(folder: Path, plan: Plan) -> None:
     os.environ[RUN_DIR] = str(folder)
 
 
-def _work_of(plan: Plan, workloads: Mapping[str, str]) -> Callable[[Run], None]:
-    entrypoint = plan.entrypoint
-    if entrypoint is not None:
-        return lambda run: command.call(run, entrypoint)
-    module, _, name = workloads[plan.workload].partition(":")
-    work: Callable[[Run], None] = getattr(importlib.import_module(module), name)
-    return work
-
-
-def _call(work: Callable[[Run], None], run: Run) -> int:
+def _call(plan: Plan, workloads: Mapping[str, str], run: Run) -> int:
     """Run the user's code and turn its end into an exit code, the way the interpreter does."""
     try:
-        work(run)
-        for thread in threading.enumerate():
-            if thread is not threading.main_thread() and not thread.daemon:
-                thread.join()
+        if plan.entrypoint is not None:
+            command.call(run, plan.entrypoint)
+        else:
+            module, _, name = workloads[plan.workload].partition(":")
+            getattr(importlib.import_module(module), name)(run)
+        _join_threads()
     except SystemExit as end:
         return _exit_code(end)
     except Interrupted:
@@ -92,6 +86,17 @@ def _call(work: Callable[[Run], None], run: Run) -> int:
         _print_exception()
         return 1
     return 0
+
+
+def _join_threads() -> None:
+    """Wait for the threads that user code has left running. The zygote does not import `threading`, because that makes
+    each fork run Python code; so when it is not there, there are no threads."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
 
 
 def _print_exception() -> None:

@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from orchestrator.sdk.plan import Plan
 from workers import child, proctree
 
 LARGEST_PACKET = 64 * 1024
@@ -112,15 +113,16 @@ class Zygote:
         return [pid for pid, name in self._leaders.items() if name == attempt]
 
     def _start(self, attempt: str, folder: str, fds: list[int]) -> None:
-        me = os.getpid()
+        me, where = os.getpid(), Path(folder)
         try:
+            plan = Plan.read(where)
             pid = os.fork()
         except OSError as error:
             self._ended.append((attempt, None, f"No process could be made: {error.strerror}."))
             pid = -1
         if pid == 0:
             try:
-                child.main(Path(folder), fds, me, self._workloads)
+                child.main(where, plan, fds, me, self._workloads)
             finally:  # only after a fault of ours: the traceback goes to the attempt's log
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)

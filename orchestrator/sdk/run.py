@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,7 +113,7 @@ class _Stopping:
         self._seen = False
         self._watched = False
         self._process = os.getpid()
-        if threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(ValueError):  # only the main thread may; in another, SIGTERM means what it meant
             signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

@@ -198,3 +198,80 @@ def test_many_lines_arrive_all_and_in_order(plane: ControlPlane, workers: Worker
     workers.start()
     plane.report_of(attempt, 60)
     assert plane.attempts[attempt].text() == [str(number) for number in range(1, 30001)]
+
+
+def test_interrupted_code_unwinds_and_is_preempted(plane: ControlPlane, workers: Workers) -> None:
+    source = _source(
+        plane,
+        "job.py",
+        "import time\n"
+        "def work():\n"
+        "    try:\n"
+        "        print('ready')\n"
+        "        while True: time.sleep(0.01)\n"
+        "    finally:\n"
+        "        print('unwound')\n",
+    )
+    attempt = plane.submit(Command(name="i", entrypoint="job:work", files=(source,)))
+    worker = workers.start()
+    plane.wait(lambda: attempt in plane.attempts and "ready" in plane.attempts[attempt].text())
+    worker.terminate()
+    assert plane.report_of(attempt).reason is Reason.PREEMPTED
+    assert plane.attempts[attempt].text() == ["ready", "unwound"]
+
+
+def test_code_that_looks_at_stopping_saves_itself(plane: ControlPlane, workers: Workers) -> None:
+    source = _source(
+        plane,
+        "job.py",
+        "import pathlib, time\n"
+        "from orchestrator.domain.run import Interrupted\n"
+        "from orchestrator.sdk.run import run\n"
+        "def work():\n"
+        "    nu = run()\n"
+        "    pathlib.Path('ckpt').mkdir()\n"
+        "    pathlib.Path('ckpt/state').write_text('7')\n"
+        "    while not nu.stopping:\n"
+        "        print('ready') if nu else None\n"
+        "        time.sleep(0.01)\n"
+        "    nu.checkpoint('ckpt', 7)\n"
+        "    raise Interrupted\n",
+    )
+    attempt = plane.submit(Command(name="i", entrypoint="job:work", files=(source,)))
+    worker = workers.start()
+    plane.wait(lambda: attempt in plane.attempts and "ready" in plane.attempts[attempt].text())
+    worker.terminate()
+    assert plane.report_of(attempt).reason is Reason.PREEMPTED
+    assert [published.step for published in plane.attempts[attempt].checkpoints] == [7]
+
+
+def test_a_program_and_its_children_may_use_the_run_too(plane: ControlPlane, workers: Workers) -> None:
+    inner = "from orchestrator.sdk.run import run; run().log_metrics({'x': 1.5}, step=4)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}], check=True, close_fds=True)"
+    attempt = plane.submit(Command(name="p", command=("python", "-c", outer)))
+    workers.start()
+    assert plane.report_of(attempt).reason is Reason.SUCCEEDED
+    [point] = plane.attempts[attempt].metrics
+    assert (point.name, point.step, point.value) == ("x", 4, 1.5)
+
+
+def test_many_metrics_in_one_call_all_arrive(plane: ControlPlane, workers: Workers) -> None:
+    source = _source(
+        plane,
+        "job.py",
+        "from orchestrator.sdk.run import run\n"
+        "def work():\n"
+        "    run().log_metrics({f'metric/{n}/' + 'ü' * 50: n for n in range(500)}, step=1)\n",
+    )
+    attempt = plane.submit(Command(name="m", entrypoint="job:work", files=(source,)))
+    workers.start()
+    assert plane.report_of(attempt).reason is Reason.SUCCEEDED
+    assert [point.value for point in plane.attempts[attempt].metrics] == list(range(500))
+
+
+def test_garbage_on_the_channel_is_named_and_harmless(plane: ControlPlane, workers: Workers) -> None:
+    script = 'echo garbage > $NEUTRINO_RUN_DIR/channel; echo \'{"metrics": {"": 1}, "step": -1}\' > $NEUTRINO_RUN_DIR/channel'
+    attempt = plane.submit(Command(name="g", command=("sh", "-c", script)))
+    workers.start()
+    assert plane.report_of(attempt).reason is Reason.SUCCEEDED
+    assert len(plane.attempts[attempt].text("system")) == 2
