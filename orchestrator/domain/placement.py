@@ -134,11 +134,13 @@ def share_out(backlog: Mapping[Shape, Sequence[int]], pools: Sequence[PoolState]
     """
     fitting = {shape: [pool.id for pool in place(shape, pools).pools] for shape in backlog}
     now = {pool.id: pool for pool in pools}
+    room = {pool.id: pool.room for pool in pools}
     placed: dict[int, list[int]] = {}
     for job_id, shape in heapq.merge(*([(job_id, shape) for job_id in ids] for shape, ids in backlog.items())):
-        if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if now[pool_id].room]):
+        if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if room[pool_id]]):
             continue
         best = min(open_pools, key=lambda pool: _preference(shape, pool))
         placed.setdefault(best.id, []).append(job_id)
         now[best.id] = replace(best, dispatched=best.dispatched + 1)
+        room[best.id] -= 1
     return placed
