@@ -66,6 +66,12 @@ class PoolState:
         """How many more attempts its window takes."""
         return max(self.slots * WINDOW_PER_SLOT - self.dispatched, 0)
 
+    @property
+    def hungry(self) -> bool:
+        """Whether it is worth filling the window: a slot is idle, or half of the window is empty. Busy pools are filled
+        in batches that way, which costs a fraction of filling them one by one."""
+        return self.free > 0 or self.room >= max(self.slots * WINDOW_PER_SLOT // 2, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

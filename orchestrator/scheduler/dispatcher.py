@@ -28,7 +28,9 @@ def dispatch(database: Database) -> list[Ring]:
     with database.transaction() as connection:
         if not queue.take_turn(connection):
             return []
-        states = pools.states(connection)
+        states = [pool for pool in pools.states(connection) if pool.hungry]
+        if not states:
+            return []
         backlog = {}
         for shape in queue.shapes(connection):
             if room := sum(pool.room for pool in place(shape, states).pools):
