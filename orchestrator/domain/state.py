@@ -54,7 +54,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.QUEUED, _S.DISPATCHED, "the dispatcher has chosen a pool"),
     Transition(_S.QUEUED, _S.CANCELLED, "a person cancels; nothing was running"),
     Transition(_S.DISPATCHED, _S.RUNNING, "a worker claims it; the epoch rises"),
-    Transition(_S.DISPATCHED, _S.QUEUED, "the reconciler takes it back from a pool without workers"),
+    Transition(_S.DISPATCHED, _S.QUEUED, "the reconciler: its pool has no worker, or another a free slot"),
     Transition(_S.DISPATCHED, _S.CANCELLED, "a person cancels; nothing was running"),
     Transition(_S.RUNNING, _S.SUCCEEDED, "the worker reports success within its lease"),
     Transition(_S.RUNNING, _S.FAILED, "the attempt failed and no retry is left"),
@@ -78,6 +78,7 @@ class Reason(StrEnum):
     RETRIED_BY_USER = "retried_by_user"
     PLACED = "placed"
     POOL_GONE = "pool_gone"
+    REBALANCED = "rebalanced"
     CLAIMED = "claimed"
     SUCCEEDED = "succeeded"
     CANCEL_REQUESTED = "cancel_requested"

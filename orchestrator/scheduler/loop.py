@@ -96,6 +96,7 @@ class Scheduler:
     def _reconcile(self) -> None:
         reconciler.expire(self._database)
         reconciler.withdraw(self._database)
+        reconciler.rebalance(self._database)
         self._ring(reconciler.unheard(self._database))
 
     def _sign_of_life(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 from orchestrator.domain.ids import encode
+from orchestrator.domain.placement import Shape, share_out
+from orchestrator.domain.state import Reason
 from orchestrator.scheduler.dispatcher import Ring, idle_pools
 from orchestrator.store import components, idempotency, pools, queue
 from orchestrator.store.session import Database
@@ -15,6 +17,8 @@ RING_AGAIN_SECONDS = 2.0
 """A dispatched job that nobody has claimed for so long although slots are free is rung for again."""
 WITHDRAW_SECONDS = 30.0
 """A dispatched job goes back to the queue when its pool has had no worker for so long."""
+REBALANCE_SECONDS = 2.0
+"""A dispatched job leaves a busy pool for a free slot elsewhere after so long; short jobs have been claimed by then."""
 ACTOR = "reconciler"
 
 
@@ -32,7 +36,27 @@ def withdraw(database: Database) -> int:
     """Take dispatched jobs back from pools without workers; returns how many."""
     with database.transaction() as connection:
         empty = [pool for pool in pools.states(connection) if pool.dispatched and not pool.workers]
-        return len(queue.withdraw(connection, empty, WITHDRAW_SECONDS, ACTOR))
+        waiting = queue.stranded(connection, empty, WITHDRAW_SECONDS)
+        message = "Its pool lost all of its workers before it ran; looking for another place."
+        return len(queue.withdraw(connection, [one.job_id for one in waiting], Reason.POOL_GONE, message, ACTOR))
+
+
+def rebalance(database: Database) -> int:
+    """Take dispatched jobs back from busy pools while another pool that fits them has free slots; returns how many."""
+    with database.transaction() as connection:
+        states = pools.states(connection)
+        busy = [pool for pool in states if pool.dispatched and pool.running >= pool.slots > 0]
+        free = [pool for pool in states if pool.free]
+        if not busy or not free:
+            return 0
+        backlog: dict[Shape, list[int]] = {}
+        for one in queue.stranded(connection, busy, REBALANCE_SECONDS):
+            backlog.setdefault(one.shape, []).append(one.job_id)
+        # Only as many as start at once there: a window is no better than another window.
+        slots = {pool.id: pool.free for pool in free}
+        movable = [job_id for pool_id, ids in share_out(backlog, free).items() for job_id in ids[: slots[pool_id]]]
+        message = "Its pool is busy and another one has a free slot; it goes there."
+        return len(queue.withdraw(connection, movable, Reason.REBALANCED, message, ACTOR))
 
 
 def unheard(database: Database) -> list[Ring]:

@@ -99,33 +99,37 @@ def _lose(connection: Connection, lost: Sequence[AttemptId], reason: Reason, mes
     return transition(connection, [ending(job, reason, message, actor) for job in alive])
 
 
+class Stranded(NamedTuple):
+    """A dispatched job that waits in its pool's window."""
+
+    job_id: int
+    shape: Shape
+
+
 _STRANDED = """
-    SELECT id FROM jobs
+    SELECT id, shape FROM jobs
     WHERE state = 'DISPATCHED' AND pool_id = ANY(CAST(:pools AS bigint[]))
       AND dispatched_at < clock_timestamp() - :seconds * interval '1 second'
     ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """
 
 
-def withdraw(
-    connection: Connection, pools: Sequence[PoolState], seconds: float, actor: str, limit: int = 500
-) -> list[Moved]:
-    """Take back what has waited for so long in pools without a worker, so that it can go elsewhere."""
+def stranded(connection: Connection, pools: Sequence[PoolState], seconds: float, limit: int = 500) -> list[Stranded]:
+    """Jobs that have waited for so long in the windows of these pools; they stay there until the transaction ends."""
     if not pools:
         return []
     values = {"pools": [pool.id for pool in pools], "seconds": seconds, "limit": limit}
-    ids = connection.execute(text(_STRANDED), values).scalars()
+    rows = connection.execute(text(_STRANDED), values)
+    return [Stranded(row.id, Shape.model_validate_json(row.shape)) for row in rows]
+
+
+def withdraw(connection: Connection, job_ids: Sequence[int], reason: Reason, message: str, actor: str) -> list[Moved]:
+    """Take dispatched jobs back into the queue, so that they can go elsewhere."""
     return transition(
         connection,
         [
-            Change(
-                job_id=job_id,
-                target=JobState.QUEUED,
-                reason=Reason.POOL_GONE,
-                message="Its pool lost all of its workers before it ran; looking for another place.",
-                actor=actor,
-            )
-            for job_id in ids
+            Change(job_id=job_id, target=JobState.QUEUED, reason=reason, message=message, actor=actor)
+            for job_id in job_ids
         ],
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.retry import DEATHS_TO_QUARANTINE
+from orchestrator.domain.spec import Placement
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.scheduler import reconciler
 from orchestrator.scheduler.dispatcher import Ring
@@ -131,6 +132,34 @@ def test_a_withdrawn_job_finds_another_pool(plane: Plane) -> None:
     plane.dispatch()
     (lease,) = plane.claim(worker)
     assert lease.attempt == str(AttemptId(job, 1))
+
+
+def test_a_job_leaves_a_busy_pool_when_another_one_has_a_free_slot(plane: Plane) -> None:
+    busy = plane.worker(slots=1)
+    running, waiting, last = plane.submit(command(), command(), command())
+    plane.dispatch()
+    plane.claim(busy)
+    plane.dispatch()
+    other = plane.worker(plane.pool("other"), slots=1)
+    assert reconciler.rebalance(plane.database) == 0  # too early: a short job is claimed by then
+    _age_dispatched(plane, 3)
+    assert reconciler.rebalance(plane.database) == 1
+    assert (plane.job(waiting).state, plane.job(waiting).reason) == ("QUEUED", "rebalanced")
+    assert plane.job(last).state == "DISPATCHED"
+    plane.dispatch()
+    (lease,) = plane.claim(other)
+    assert lease.attempt == str(AttemptId(waiting, 1))
+    assert plane.job(running).state == "RUNNING"
+
+
+def test_nothing_leaves_a_busy_pool_for_one_that_does_not_fit(plane: Plane) -> None:
+    busy = plane.worker(slots=1)
+    plane.submit(*[command(placement=Placement(pool="local"))] * 2)
+    plane.dispatch()
+    plane.claim(busy)
+    plane.worker(plane.pool("other"), slots=1)
+    _age_dispatched(plane, 3)
+    assert reconciler.rebalance(plane.database) == 0
 
 
 def test_a_worker_that_registers_again_gives_back_what_it_held(plane: Plane) -> None:
