@@ -90,11 +90,14 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._runner.attach(self._on_started)
-        registered = await self._register()
-        self._listen(registered)
+        drained = asyncio.create_task(self._drained())
+        registering = asyncio.create_task(self._register())
+        await asyncio.wait([registering, drained], return_when=asyncio.FIRST_COMPLETED)
+        if not registering.done():
+            return
+        self._listen(registering.result())
         parts = [self._exchange.run(), self._pulse.run(), self._shipper.run(), self._watch(), self._stay_registered()]
         working = [asyncio.create_task(part) for part in parts]
-        drained = asyncio.create_task(self._drained())
         await asyncio.wait([*working, drained], return_when=asyncio.FIRST_COMPLETED)
         for task in (*working, drained):
             if task.done():
@@ -231,7 +234,7 @@ class Agent:
             await asyncio.sleep(_TICK)
             now = clock()
             if self._pulse.expired and self._holds:
-                log.error("No answer from the API for too long: giving %d attempts up.", len(self._attempts))
+                log.error("No answer from the API for too long: giving up what this worker holds.")
                 self._surrender()
             if now - looked > _FULL_LOOK:
                 looked = now
@@ -243,8 +246,8 @@ class Agent:
 
     @property
     def _holds(self) -> bool:
-        """True while there are attempts that have not been given up."""
-        return any(not attempt.lost for attempt in self._attempts.values())
+        """True while there are attempts or reports that have not been given up."""
+        return bool(self._exchange.unsent) or any(not attempt.lost for attempt in self._attempts.values())
 
     def _check_limits(self) -> None:
         began_before = clock() - _FULL_LOOK

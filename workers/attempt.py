@@ -161,7 +161,7 @@ class Attempt:
         depot = self._host.depot
         if isinstance(spec, Command) and spec.files:
             await self._in_bulk(lambda: depot.stage_files(spec.files, self._lease.token, folder / WORK))
-            self._feed.add_system(f"Staged {len(spec.files)} files.")
+            self._feed.add_system(f"Staged files: {len(spec.files)}.")
         if resume is not None:
             await self._in_bulk(lambda: depot.stage_checkpoint(resume, folder / RESUME))
             self._feed.add_system(f"Resuming from the checkpoint at step {resume.step}.")
@@ -201,7 +201,7 @@ class Attempt:
     async def _publish_output(self) -> ArtifactUpload:
         prefix = f"{self._lease.prefix}/output"
         upload = await self._in_bulk(lambda: self._host.depot.publish(self._folder / OUTPUT, prefix))
-        self._feed.add_system(f"Stored {upload.files} files, {upload.size} bytes.")
+        self._feed.add_system(f"Stored the output: files {upload.files}, bytes {upload.size}.")
         return upload
 
     def _on_checkpoint(self, request: CheckpointRequest) -> None:

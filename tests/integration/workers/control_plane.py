@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from orchestrator.domain.errors import LeaseLost, NeutrinoError, NotFound, ServerUnavailable
+from orchestrator.domain.errors import AuthenticationError, LeaseLost, NeutrinoError, NotFound, ServerUnavailable
 from orchestrator.domain.ids import encode
 from orchestrator.domain.protocol import (
     AppendBatch,
@@ -34,7 +33,6 @@ from orchestrator.domain.protocol import (
     WorkerRegistered,
 )
 from orchestrator.domain.spec import JobSpec
-from orchestrator.domain.state import Reason
 
 TOKEN = "worker-token-for-tests"
 
@@ -175,10 +173,6 @@ class ControlPlane:
         if self.forgotten:
             raise NotFound("There is no worker w-1.")
 
-    def released(self, attempt: str, reason: Reason) -> bool:
-        held = self.attempts.get(attempt)
-        return bool(held and held.report and held.report.reason is reason)
-
 
 _BODIES: dict[str, type[Any]] = {
     "register": RegisterWorker,
@@ -204,11 +198,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with plane.changed:
                 plane.requests[route] = plane.requests.get(route, 0) + 1
+                plane.changed.notify_all()
                 if plane.down:
                     raise ServerUnavailable("The test has switched the API off.")
-                assert self.headers["Authorization"] == f"Bearer {TOKEN}"
+                if self.headers["Authorization"] != f"Bearer {TOKEN}":
+                    raise AuthenticationError("The token is not known.")
                 answer = getattr(plane, route)(_BODIES[route].model_validate_json(body))
-                plane.changed.notify_all()
                 if route in plane.swallow:
                     plane.swallow.discard(route)
                     self.close_connection = True
@@ -258,7 +253,3 @@ def serving(plane: ControlPlane) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def now() -> float:
-    return time.monotonic()

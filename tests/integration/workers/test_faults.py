@@ -251,3 +251,28 @@ def test_memory_of_forked_processes_is_counted_once(plane: ControlPlane, workers
     attempt = plane.submit(Command(name="m", command=("python", "-c", code), resources=Resources(memory=200 << 20)))
     workers.start()
     assert plane.report_of(attempt).reason is Reason.SUCCEEDED
+
+
+def test_a_worker_that_never_reached_the_api_goes_when_asked(plane: ControlPlane, workers: Workers) -> None:
+    plane.down = True
+    worker = workers.start()
+    plane.wait(lambda: plane.requests.get("register"))
+    worker.terminate()
+    assert worker.wait(20) == 0
+
+
+def test_a_drain_without_an_api_ends_with_the_lease(plane: ControlPlane, workers: Workers) -> None:
+    plane.lease_seconds = 3.0
+    attempt = plane.submit(_SLEEP)
+    worker = workers.start()
+    _ready(plane, attempt)
+    with plane.changed:
+        plane.down = True
+    worker.terminate()
+    assert worker.wait(20) == 0
+    assert workers.leftovers() == []
+
+
+def test_a_refused_token_ends_the_worker_with_the_reason(workers: Workers) -> None:
+    worker = workers.start(NEUTRINO_TOKEN="wrong")
+    assert worker.wait(20) == 4

@@ -270,7 +270,8 @@ def test_many_metrics_in_one_call_all_arrive(plane: ControlPlane, workers: Worke
 
 
 def test_garbage_on_the_channel_is_named_and_harmless(plane: ControlPlane, workers: Workers) -> None:
-    script = 'echo garbage > $NEUTRINO_RUN_DIR/channel; echo \'{"metrics": {"": 1}, "step": -1}\' > $NEUTRINO_RUN_DIR/channel'
+    lines = ("garbage", '{"metrics": {"": 1}, "step": -1}')
+    script = ";".join(f"echo '{line}' > $NEUTRINO_RUN_DIR/channel" for line in lines)
     attempt = plane.submit(Command(name="g", command=("sh", "-c", script)))
     workers.start()
     assert plane.report_of(attempt).reason is Reason.SUCCEEDED
