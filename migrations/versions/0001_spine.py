@@ -124,6 +124,7 @@ def upgrade() -> None:
             nullable=False,
             comment="[[seconds since the epoch, stream, text], …]",
         ),
+        sa.Column("stored_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "epoch", "first_line", name=op.f("pk_log_chunks")),
         sa.UniqueConstraint("job_id", "epoch", "seq", name=op.f("uq_log_chunks_job_id_epoch_seq")),
     )

@@ -276,6 +276,7 @@ log_chunks = Table(
     Column("last_line", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("lines", JSONB, nullable=False, comment="[[seconds since the epoch, stream, text], …]"),
+    _time("stored_at", now=True),
     PrimaryKeyConstraint("job_id", "epoch", "first_line"),
     UniqueConstraint("job_id", "epoch", "seq"),
 )
