@@ -90,6 +90,8 @@ class Decision:
         if not any(pool.slots for pool in self.pools):
             names = ", ".join(pool.name for pool in self.pools)
             return f"Waiting: no worker of pool {names} is online."
+        if any(pool.free for pool in self.pools):
+            return "Waiting for the dispatcher."
         busy = ", ".join(f"{pool.name} ({pool.running} of {pool.slots} slots run)" for pool in self.pools if pool.slots)
         return f"Waiting for a free slot in {busy}."
 

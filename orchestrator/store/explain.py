@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Decision, Shape, place
@@ -11,8 +14,7 @@ from orchestrator.domain.views import Why
 from orchestrator.store import pools
 
 _JOB = """
-    SELECT id, state, reason, message, shape, pool_id, name, not_before,
-      extract(epoch FROM not_before - clock_timestamp()) AS held_back
+    SELECT id, state, reason, message, shape, not_before, not_before > clock_timestamp() AS held_back
     FROM jobs WHERE id = :id
 """
 _AHEAD = """
@@ -38,6 +40,23 @@ def _queued_hint(shape: Shape, decision: Decision) -> str | None:
     return None
 
 
+def _sentence(job: Row[Any], decision: Decision) -> str:
+    """Why a queued job waits."""
+    if job.held_back:
+        return f"{job.message} Held back until {job.not_before:%H:%M:%S} UTC."
+    return decision.message
+
+
+def waiting(connection: Connection, jobs: Iterable[Row[Any]]) -> dict[int, str]:
+    """Why each of these jobs waits, by row id, for those that are queued."""
+    queued = [job for job in jobs if job.state == JobState.QUEUED]
+    if not queued:
+        return {}
+    states = pools.states(connection)
+    decisions = {key: place(Shape.model_validate_json(key), states) for key in {job.shape for job in queued}}
+    return {job.id: _sentence(job, decisions[job.shape]) for job in queued}
+
+
 def why(connection: Connection, job_id: int) -> Why:
     """The reason and the next step of a job; the caller has made sure of the workspace."""
     job = connection.execute(text(_JOB), {"id": job_id}).one()
@@ -49,14 +68,11 @@ def why(connection: Connection, job_id: int) -> Why:
     shape = Shape.model_validate_json(job.shape)
     decision = place(shape, pools.states(connection))
     position = connection.execute(text(_AHEAD), {"shape": job.shape, "id": job.id}).scalar_one() + 1
-    message = decision.message
-    if job.held_back is not None and job.held_back > 0:
-        message = f"{job.message} Held back for another {job.held_back:.0f} s."
     return Why(
         job=public_id,
         state=state,
         reason=job.reason,
-        message=message,
+        message=_sentence(job, decision),
         position=position,
         considered=decision.considered,
         hint=_queued_hint(shape, decision),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -15,6 +15,7 @@ from orchestrator.domain.retry import Counters
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.views import AttemptView, EventView, JobSummary, JobView, Page
+from orchestrator.store import explain
 from orchestrator.store.notify import QUEUE, notify
 from orchestrator.store.transitions import Change, transition
 
@@ -70,7 +71,8 @@ def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence
 
 SUMMARY_COLUMNS = """
   j.id, j.name, j.kind, j.labels, j.user_name, j.state, j.reason, j.message, j.epoch, p.name AS pool, a.progress,
-  a.note, j.exit_code, j.created_at, j.started_at, j.finished_at
+  a.note, j.exit_code, j.created_at, j.started_at, j.finished_at, j.shape, j.not_before,
+  j.not_before > clock_timestamp() AS held_back
 """
 SUMMARY_TABLES = """
   jobs j
@@ -79,12 +81,13 @@ SUMMARY_TABLES = """
 """
 
 
-def summary(row: Row[Any]) -> JobSummary:
-    """The view of a row that has SUMMARY_COLUMNS."""
-    return JobSummary(**_summary_fields(row))
+def views(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobSummary]:
+    """The views of rows that have SUMMARY_COLUMNS; those of queued jobs say why they wait."""
+    waiting = explain.waiting(connection, rows)
+    return [JobSummary(**_summary_fields(row, waiting)) for row in rows]
 
 
-def _summary_fields(row: Row[Any]) -> dict[str, Any]:
+def _summary_fields(row: Row[Any], waiting: Mapping[int, str]) -> dict[str, Any]:
     running = row.state == JobState.RUNNING
     return {
         "id": encode("j", row.id),
@@ -94,7 +97,7 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "user": row.user_name,
         "state": JobState(row.state),
         "reason": row.reason,
-        "message": row.note if running and row.note else row.message,
+        "message": row.note if running and row.note else waiting.get(row.id, row.message),
         "epoch": row.epoch,
         "pool": row.pool,
         "progress": 1.0 if row.state == JobState.SUCCEEDED else row.progress,
@@ -122,7 +125,7 @@ def find(connection: Connection, workspace_id: int, public_id: str) -> int:
 def summaries(connection: Connection, ids: Sequence[int]) -> list[JobSummary]:
     """The jobs with these row ids, in no particular order; the caller has made sure of the workspace."""
     statement = f"SELECT {SUMMARY_COLUMNS} FROM {SUMMARY_TABLES} WHERE j.id = ANY(CAST(:ids AS bigint[]))"
-    return [summary(row) for row in connection.execute(text(statement), {"ids": list(ids)})]
+    return views(connection, connection.execute(text(statement), {"ids": list(ids)}).all())
 
 
 def get(connection: Connection, workspace_id: int, public_id: str) -> JobView:
@@ -136,7 +139,7 @@ def get(connection: Connection, workspace_id: int, public_id: str) -> JobView:
     """
     row = connection.execute(text(statement), {"id": job_id}).one()
     return JobView(
-        **_summary_fields(row),
+        **_summary_fields(row, explain.waiting(connection, [row])),
         document=row.document,
         spec_hash=row.spec_hash,
         workspace=row.workspace,

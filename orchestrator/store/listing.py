@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import JobSummary, Page
-from orchestrator.store.jobs import SUMMARY_COLUMNS, SUMMARY_TABLES, summary
+from orchestrator.store.jobs import SUMMARY_COLUMNS, SUMMARY_TABLES, views
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,6 @@ def page(
     rows = list(connection.execute(text(statement), values | {"workspace": workspace_id, "limit": limit + 1}))
     more = len(rows) > limit
     return Page(
-        items=tuple(summary(row) for row in rows[:limit]),
+        items=tuple(views(connection, rows[:limit])),
         next=encode_cursor(rows[limit - 1].id) if more else None,
     )
