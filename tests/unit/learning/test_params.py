@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,11 @@ except InvalidSpec as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "['spec.params.lr'] False False\n"
+
+
+def test_the_guide_lists_every_parameter_with_its_default() -> None:
+    guide = (Path(__file__).parents[3] / "docs/how-to/train-a-classifier.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in guide.splitlines() if line.startswith("| `")]
+    listed = {row[1].strip("`"): row[2] for row in rows}
+    for name, field in ImageClassifierParams.model_fields.items():
+        assert float(listed[name]) == field.default

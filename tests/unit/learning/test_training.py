@@ -14,7 +14,7 @@ import torch
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.workloads import DIGITS, ImageClassifierParams
 from workers.learning import reproducible
-from workers.learning.data import load_digits
+from workers.learning.data import Normalisation, load_digits, stratified_split
 from workers.learning.early_stopping import EarlyStopping
 from workers.learning.errors import TrainingDiverged
 from workers.learning.schedule import warm_up_and_cosine
@@ -23,6 +23,8 @@ from workers.workloads.image_classifier import run as train
 
 if TYPE_CHECKING:
     from tests.unit.learning.conftest import MemoryRun, NewRun
+
+QUICK_BATCH = 256  # conftest.QUICK
 
 
 def test_the_defaults_reach_the_promised_accuracy(default_run: MemoryRun) -> None:
@@ -68,6 +70,17 @@ def test_the_files_tell_what_was_measured(default_run: MemoryRun) -> None:
     counts = np.array(matrix["counts"])
     assert np.trace(counts) / counts.sum() == final["test/accuracy"]
     assert np.mean([scores["f1"] for scores in matrix["classes"].values()]) == pytest.approx(final["test/f1"])
+
+
+def test_nothing_is_learned_from_the_images_that_judge(quick_run: MemoryRun) -> None:
+    dataset = load_digits()
+    split = stratified_split(dataset.labels, ImageClassifierParams().split_seed)
+    config = json.loads(quick_run.files()["config.json"])
+    assert config["normalisation"] == Normalisation.of(dataset.images[split.train]).model_dump()
+    counts = np.array(json.loads(quick_run.files()["confusion_matrix.json"])["counts"])
+    assert counts.sum(axis=1).tolist() == np.bincount(dataset.labels[split.test]).tolist()
+    updates = math.ceil(len(split.train) / QUICK_BATCH)
+    assert quick_run.checkpoints[0].step == updates
 
 
 def test_the_log_shows_epochs_and_a_matrix(new_run: NewRun, capsys: pytest.CaptureFixture[str]) -> None:
