@@ -26,7 +26,7 @@ def main() -> int:
         settings = Settings.from_env()
         proctree.hide_memory()
         home = Home.take(settings.data_dir, settings.name)
-        runner = Runner(home.lock, home.folder, settings.most_processes)
+        runner = Runner(home.lock, home.folder, settings.most_processes, settings.slots)
         from workers.agent import Agent  # noqa: PLC0415 - only now: it brings threads, and the zygote must come first
 
         try:

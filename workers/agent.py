@@ -51,6 +51,7 @@ _CALLS_AT_ONCE = 4  # a report, a heartbeat, an append and a registration: none 
 _MOVES_AT_ONCE = 4
 _DRAINED = Verdict(Reason.PREEMPTED, "The worker was asked to go; what was checkpointed is kept.")
 _CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
+_GIVEN_UP = "The worker could not reach the API for so long that it had to end this attempt."
 _NEVER_ARRIVED = "The answer that gave this attempt to the worker never arrived; nothing was executed."
 
 
@@ -80,6 +81,7 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._worker = ""
         self._store = ""
+        self._given_up: set[str] = set()
         self._bell: Doorbell | None = None
         self._draining = asyncio.Event()
         self._unknown = asyncio.Event()
@@ -224,8 +226,13 @@ class Agent:
         if reply.orphans:
             # A claim under way may be about to bring them. One that is over and did not bring them never will.
             await self._exchange.settled()
-            for name in set(reply.orphans) - self._attempts.keys():
-                self._exchange.report(Report(attempt=name, reason=Reason.CLAIM_LOST, message=_NEVER_ARRIVED))
+            for name in set(reply.orphans) - self._attempts.keys() - self._exchange.unsent:
+                given_up = name in self._given_up
+                reason = Reason.INFRA_ERROR if given_up else Reason.CLAIM_LOST
+                message = _GIVEN_UP if given_up else _NEVER_ARRIVED
+                self._exchange.report(Report(attempt=name, reason=reason, message=message))
+        if not reply.orphans:
+            self._given_up.clear()
 
     async def _watch(self) -> None:
         """Look at leases and limits, and at whether the pool's bells are for us."""
@@ -258,6 +265,7 @@ class Agent:
                 attempt.check_limits(table)
 
     def _surrender(self) -> None:
+        self._given_up |= self._exchange.unsent | self._attempts.keys()
         for name in self._exchange.unsent:
             self._exchange.forget(name)
         for attempt in self._attempts.values():

@@ -1,6 +1,6 @@
 """The worker's side of the API's worker routes: one typed method per route, blocking, one kept connection per thread.
 
-`http.client` and not httpx: this is the hot path of every job, and a call costs 0.1 ms of processor time, not 0.4 (ADR 0005).
+`http.client` and not httpx: this is the hot path of every job, and a call costs a quarter of the time (ADR 0005).
 """
 
 from __future__ import annotations

@@ -49,10 +49,11 @@ def job_environment(env: Mapping[str, str]) -> dict[str, str]:
 class Runner:
     """Starts, signals and kills attempts. Made before the agent has threads; `attach` joins it to the event loop."""
 
-    def __init__(self, lock: int, cwd: Path, most_processes: int) -> None:
+    def __init__(self, lock: int, cwd: Path, most_processes: int, slots: int) -> None:
         self._lock = lock
         self._cwd = cwd
         self._most_processes = most_processes
+        self._slots = slots
         self._workloads = {point.name: point.value for point in metadata.entry_points(group="neutrino.workloads")}
         self._running: dict[str, asyncio.Future[Exit]] = {}
         self._deadline: float | None = None
@@ -76,7 +77,8 @@ class Runner:
             )
 
     def _arguments(self, theirs: socket.socket) -> list[str]:
-        return [str(theirs.fileno()), json.dumps(self._workloads), str(self._most_processes)]
+        in_all = 2 * self._slots * self._most_processes  # threads count too
+        return [str(theirs.fileno()), json.dumps(self._workloads), str(self._most_processes), str(in_all)]
 
     def attach(self, on_started: Callable[[str, int], None]) -> None:
         """Join the running event loop."""

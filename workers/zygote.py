@@ -184,16 +184,27 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
     """A handler that only lets waiting calls return."""
 
 
+def _bound_processes(more: int) -> None:
+    """Let this account have so many processes and threads more than the machine has now. The kernel does not hold root
+    to this; for others it keeps a fork bomb from growing while we wait for a processor."""
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    wanted = proctree.tasks() + more
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+
+
 def main() -> None:
-    """Entry point: `python -m workers.zygote <fd of the socket to the agent> <workloads as JSON> <most processes>`."""
+    """Entry point. Arguments: the socket to the agent as a descriptor, the workloads as JSON, and how many processes one
+    attempt may have, and all of them together."""
     agent = socket.socket(fileno=int(sys.argv[1]))
     # The agent decides when to end; a stop that a service manager sends to everyone is meant for it. Handlers, and not
     # SIG_IGN, because the programs of attempts would inherit that.
     signal.signal(signal.SIGINT, _do_nothing)
     signal.signal(signal.SIGTERM, _do_nothing)
-    # For all attempts: the kernel's out-of-memory killer is to take a job before the agent. The zygote itself is small.
+    # For all attempts: the kernel's out-of-memory killer is to take them before the agent. The zygote itself is small.
     Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _bound_processes(int(sys.argv[4]))
     with contextlib.suppress(PermissionError):  # only root may; it lets us stop a fork bomb while that takes all CPUs
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     proctree.become_subreaper()

@@ -276,3 +276,16 @@ def test_a_drain_without_an_api_ends_with_the_lease(plane: ControlPlane, workers
 def test_a_refused_token_ends_the_worker_with_the_reason(workers: Workers) -> None:
     worker = workers.start(NEUTRINO_TOKEN="wrong")
     assert worker.wait(20) == 4
+
+
+def test_what_was_given_up_is_not_called_unexecuted(plane: ControlPlane, workers: Workers) -> None:
+    plane.lease_seconds = 3.0
+    attempt = plane.submit(_STUBBORN)
+    workers.start()
+    _ready(plane, attempt)
+    with plane.changed:
+        plane.down = True
+    _eventually(lambda: not workers.leftovers())
+    with plane.changed:
+        plane.down = False  # and the lease happens to be alive still
+    assert plane.report_of(attempt).reason is Reason.INFRA_ERROR
