@@ -1,0 +1,48 @@
+"""One whole Neutrino for all acceptance tests. After each of them, the database and the stores are audited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.embedded.stack import Stack
+from orchestrator.sdk.client import Client
+from tests.acceptance.site import Site, until
+from tests.storm import audit
+
+# Short leases, so that the dead are soon found to be dead; little patience with what shall stop.
+_SETTINGS = {
+    "NEUTRINO_LEASE_SECONDS": "3",
+    "NEUTRINO_GRACE_SECONDS": "0.5",
+    "NEUTRINO_DRAIN_SECONDS": "5",
+    "NEUTRINO_MAX_PROCESSES": "128",
+}
+
+
+@pytest.fixture(scope="session")
+def whole_site(server_folder: Path) -> Iterator[Site]:
+    """Postgres, Redis, the API, two schedulers, two workers with four slots each."""
+    before = dict(os.environ)
+    os.environ.update(_SETTINGS)
+    try:
+        with (
+            Stack(server_folder / "acceptance", workers=2, schedulers=2, slots=4) as stack,
+            Client(stack.url, stack.admin_token) as client,
+        ):
+            yield Site(stack, client)
+    finally:
+        for name in _SETTINGS.keys() - before.keys():
+            del os.environ[name]
+
+
+@pytest.fixture
+def site(whole_site: Site) -> Iterator[Site]:
+    """The site, found whole before the test; what the test leaves in it is audited."""
+    until(lambda: whole_site.stack.status().ready)
+    yield whole_site
+    unfinished = "SELECT FROM jobs WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
+    until(lambda: not whole_site.sql(unfinished))
+    assert audit.audit(audit.read(whole_site.stack.database_url)) == []
