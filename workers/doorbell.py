@@ -26,11 +26,16 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _HEALTHY = 30.0  # seconds after which a new fault counts as the first again
 _WAKE = b"!"
+_CHECK_SECONDS = 5.0
+_CONNECT_SECONDS = 3.0
+_OWN = "listening?"  # what a bell says that this worker sends to itself
 
 
 class Doorbell(threading.Thread):
     """Listens until the process ends. Celery's worker is started again whenever it fails: it was seen to exit with an
-    AttributeError after Redis had restarted, and bells are only hints, so that nothing is lost meanwhile.
+    AttributeError after Redis had restarted. It was also seen to stay without listening, when Redis went between a
+    message and its acknowledgement; so it rings itself now and then, and reconnects when it does not hear that. Bells
+    are only hints: nothing is lost meanwhile.
 
     `on_work` and `on_beat` are called in this thread.
     """
@@ -53,6 +58,7 @@ class Doorbell(threading.Thread):
         self._on_work = on_work
         self._on_beat = on_beat
         self._wanted = True
+        self._heard_itself = True
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._prepare()
 
@@ -79,9 +85,11 @@ class Doorbell(threading.Thread):
     def _prepare(self) -> None:
         doorbell = self
 
-        def ring(task: Any, _job_ids: list[str]) -> None:
+        def ring(task: Any, job_ids: list[str]) -> None:
             """A bell rang."""
-            if task.request.delivery_info["routing_key"] == doorbell._own_queue:
+            if job_ids == [_OWN]:
+                doorbell._heard_itself = True
+            elif task.request.delivery_info["routing_key"] == doorbell._own_queue:
                 doorbell._on_beat()
             else:
                 doorbell._on_work()
@@ -94,6 +102,8 @@ class Doorbell(threading.Thread):
             def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
                 hub.add_reader(doorbell._wake_reader, doorbell._attend, consumer)
                 doorbell._attend(consumer)
+                doorbell._heard_itself = True
+                hub.call_repeatedly(_CHECK_SECONDS, doorbell._check)
 
         self._app.set_default()  # Celery looks for a running task in the default app
         self._app.task(ring, name=DOORBELL, bind=True, shared=False, lazy=False)
@@ -115,6 +125,22 @@ class Doorbell(threading.Thread):
             without_heartbeat=True,
             loglevel=logging.WARNING,
         )
+
+    def _check(self) -> None:
+        """Raise, which makes Celery reconnect, when the last bell to ourselves was not heard; then ring another."""
+        if not self._heard_itself:
+            raise ConnectionError("the worker does not hear its own bell")
+        self._heard_itself = False
+        with self._app.connection_for_write(connect_timeout=_CONNECT_SECONDS) as connection:
+            self._app.send_task(
+                DOORBELL,
+                args=[[_OWN]],
+                queue=queue(self._own_queue),
+                connection=connection,
+                expires=_CHECK_SECONDS,
+                retry=False,
+                ignore_result=True,
+            )
 
     def _attend(self, consumer: Any) -> None:
         with contextlib.suppress(BlockingIOError):  # called without a reason in the pipe, after a reconnection

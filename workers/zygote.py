@@ -194,8 +194,8 @@ def _bound_processes(more: int) -> None:
 
 
 def main() -> None:
-    """Entry point. Arguments: the socket to the agent as a descriptor, the workloads as JSON, and how many processes one
-    attempt may have, and all of them together."""
+    """Entry point. Arguments: the socket to the agent as a descriptor, the workloads as JSON, how many processes an
+    attempt may have, and how many all of them may have together."""
     agent = socket.socket(fileno=int(sys.argv[1]))
     # The agent decides when to end; a stop that a service manager sends to everyone is meant for it. Handlers, and not
     # SIG_IGN, because the programs of attempts would inherit that.
