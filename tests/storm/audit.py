@@ -161,8 +161,13 @@ def _bytes(job: Any, of: Snapshot) -> Iterator[str]:
 
 
 def location(artifact: Any) -> Path:
-    """The folder of an artifact in a store on this machine."""
-    return Path(unquote(urlsplit(str(artifact.store)).path), str(artifact.prefix))
+    """The folder of an artifact."""
+    return folder_of(artifact.store, artifact.prefix)
+
+
+def folder_of(store: str, prefix: str) -> Path:
+    """Where a prefix of a store on this machine lies."""
+    return Path(unquote(urlsplit(store).path), prefix)
 
 
 def _damage(artifact: Any) -> Iterator[str]:

@@ -1,0 +1,39 @@
+"""A short storm of random faults passes its oracle; the same storm without the fence is caught. `make storm` runs long
+ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.storm import oracle
+from tests.storm.plan import Kind, plan
+from tests.storm.storm import run
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+
+SEED = 7
+SECONDS = 15.0
+
+
+def test_one_seed_is_one_plan_with_every_kind_of_fault() -> None:
+    assert plan(SEED, 60) == plan(SEED, 60)
+    assert plan(SEED, 60) != plan(SEED + 1, 60)
+    assert {fault.kind for fault in plan(SEED, 60)} == set(Kind)
+
+
+def test_a_storm_loses_nothing_and_doubles_nothing(server_folder: Path) -> None:
+    outcome = run(SEED, SECONDS, server_folder / "storm")
+    assert outcome.violations == []
+    assert outcome.done.total() >= 10
+    assert outcome.said["append"] > 10
+    assert len(outcome.submissions) >= 100
+    assert any(one.requests for one in outcome.submissions)
+
+
+def test_the_oracle_sees_what_the_fence_prevents(server_folder: Path) -> None:
+    outcome = run(SEED, SECONDS, server_folder / "storm-unfenced", fenced=False)
+    broken = {violation.rule for violation in outcome.violations}
+    assert {"only the current epoch has effects", oracle.GHOST} <= broken
+    assert any("had an effect" in violation.detail for violation in outcome.violations)
