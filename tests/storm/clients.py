@@ -21,7 +21,7 @@ from orchestrator.sdk.drivers import Sync
 from orchestrator.sdk.jobs import JobHandle
 from tests.storm.recipes import Recipe, small, some
 
-_BATCH = 20
+_BATCH = 40
 
 
 class Answer(StrEnum):
@@ -43,6 +43,10 @@ class Submission:
     """Cancels and retries, in order, with their answers."""
     seen: set[tuple[JobState, int]] = field(default_factory=set)
     """States and epochs that were shown."""
+
+    def was(self, *states: JobState) -> bool:
+        """Whether it was ever shown in one of these states."""
+        return any(state in states for state, _ in self.seen)
 
 
 class User:
@@ -144,9 +148,9 @@ class User:
         else:
             self.answers["submits without an answer"] += 1
 
-    def _any(self) -> tuple[Submission, JobHandle[Sync]] | None:
-        """One of the latest jobs that were accepted."""
-        known = [one for one in self.submissions[-100:] if one.job is not None]
+    def _any(self, wanted: Callable[[Submission], bool]) -> tuple[Submission, JobHandle[Sync]] | None:
+        """One of the latest jobs that were accepted and are wanted."""
+        known = [one for one in self.submissions[-200:] if one.job is not None and wanted(one)]
         if not known:
             return None
         submission = self._choose.choice(known)
@@ -154,8 +158,10 @@ class User:
         accepted = JobAccepted(id=submission.job, name="storm", state=JobState.QUEUED)
         return submission, JobHandle(self._client.driver, accepted)
 
-    def _request(self, what: str, ask: Callable[[JobHandle[Sync]], JobSummary]) -> None:
-        if (found := self._any()) is None:
+    def _request(
+        self, what: str, ask: Callable[[JobHandle[Sync]], JobSummary], wanted: Callable[[Submission], bool]
+    ) -> None:
+        if (found := self._any(wanted)) is None:
             return
         submission, job = found
         try:
@@ -171,10 +177,13 @@ class User:
         self.answers[f"{what}: {answer}"] += 1
 
     def _cancel(self) -> None:
-        self._request("cancel", lambda job: job.cancel())
+        self._request("cancel", lambda job: job.cancel(), lambda one: not one.was(JobState.SUCCEEDED))
 
     def _retry(self) -> None:
-        self._request("retry", lambda job: job.retry())
+        """Mostly of jobs that have failed or been cancelled, so that it is not always refused."""
+        ended = self._choose.random() < 0.9
+        again = (JobState.FAILED, JobState.CANCELLED)
+        self._request("retry", lambda job: job.retry(), lambda one: not ended or one.was(*again))
 
     def _look(self) -> None:
         try:
