@@ -70,6 +70,7 @@ class Agent:
             settings, runner, self._shipper, depot, Folders(settings.data_dir / "attempts"), bulk, OomWatch()
         )
         self._exchange = Exchange(
+            settings.slots,
             worker=lambda: self._worker,
             call=lambda batch: self._call(lambda: self._api.report(batch)),
             free=self._free_slots,

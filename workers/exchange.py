@@ -1,10 +1,14 @@
 """Reports and claims: one call at a time carries all ends that happened meanwhile, and asks for as many new attempts as
 slots are free. The busier a worker is, the more rides in one call: the loop clocks itself.
+
+While other attempts run, a report waits a moment for company: a call costs the API and the database far more than one
+more report in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -15,18 +19,24 @@ from workers.backoff import Backoff
 log = logging.getLogger(__name__)
 
 
+_COMPANY_SECONDS = 0.015
+
+
 class Exchange:
-    """`call` talks to the API, `free` tells how many slots are free, `on_lease` takes what was claimed, and
-    `on_unknown` hears that the API does not know this worker."""
+    """`slots` is how many there are and `free` how many are free, `call` talks to the API, `on_lease` takes what was
+    claimed, and `on_unknown` hears that the API does not know this worker."""
 
     def __init__(
         self,
+        slots: int,
         worker: Callable[[], str],
         call: Callable[[ReportBatch], Awaitable[Reported]],
         free: Callable[[], int],
         on_lease: Callable[[Lease], None],
         on_unknown: Callable[[], None],
     ) -> None:
+        self._enough = slots // 2
+        self._slots = slots
         self._worker = worker
         self._call = call
         self._free = free
@@ -82,6 +92,7 @@ class Exchange:
         self._wake.set()
         while True:
             await self._wake.wait()
+            await self._gather()
             self._wake.clear()
             while ((slots := self._free()) and self._hungry) or self._reports:
                 try:
@@ -91,6 +102,17 @@ class Exchange:
                     await backoff.wait(error)
                 else:
                     backoff.reset()
+                    await self._gather()
+
+    async def _gather(self) -> None:
+        """Wait for half of the slots to end, as long as others are running that might, and not for long."""
+        if not 0 < len(self._reports) < self._enough or self._free() == self._slots:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COMPANY_SECONDS):
+                while len(self._reports) < self._enough and self._free() < self._slots:
+                    self._wake.clear()
+                    await self._wake.wait()
 
     async def _exchange(self, slots: int) -> None:
         sent = list(self._reports.values())[:MAX_BATCH]
