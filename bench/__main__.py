@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=4000, help="no-op jobs to run")
     parser.add_argument("--tasks", type=int, default=4000, help="no-op tasks of bare Celery to run")
     parser.add_argument("--rows", type=int, default=1_000_000, help="jobs in the history that lists are read from")
-    parser.add_argument("--slots", type=int, default=32, help="slots of the worker")
+    parser.add_argument("--slots", type=int, default=64, help="slots of the worker")
     chosen = parser.parse_args()
     figures: list[Figure] = []
     with _stack(chosen.slots) as stack:
