@@ -79,13 +79,12 @@ class User:
         submits = {self._submit, self._submit_many, self._submit_twice}
         while not stop.is_set():
             act = self._choose.choices(list(self._acts), list(self._acts.values()))[0]
-            if act in submits and busy.is_set():
-                act = self._look
             try:
-                act()
+                if not (act in submits and busy.is_set()):
+                    act()
             except NeutrinoError as error:
                 self.surprises.append(f"{self._name}: {type(error).__name__}: {error}")
-            stop.wait(self._choose.expovariate(20))
+            stop.wait(self._choose.expovariate(10))
         self._http.close()
 
     def _new(self, recipe: Recipe) -> Submission:
@@ -187,7 +186,7 @@ class User:
 
     def _look(self) -> None:
         try:
-            for job in self._client.jobs.list(label={"client": self._name}, limit=50):
+            for job in self._client.jobs.list(label={"client": self._name}, limit=20):
                 submission = self._by_job.get(job.id)
                 if submission is not None and isinstance(job.view, JobSummary):
                     submission.seen.add((job.view.state, job.view.epoch))

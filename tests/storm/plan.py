@@ -17,7 +17,8 @@ class Kind(StrEnum):
     STOP_ZYGOTE = "stop a worker's zygote"
     KILL_CHILD = "kill -9 a job's process"
     STOP_CHILD = "stop a job's process"
-    DRAIN_WORKER = "drain a worker"
+    DRAIN_WORKER = "SIGTERM to a worker"
+    RETIRE_WORKER = "drain a worker"
     KILL_SCHEDULER = "kill -9 a scheduler"
     KILL_SCHEDULERS = "kill -9 all schedulers"
     STOP_SCHEDULER = "stop a scheduler"
@@ -39,7 +40,8 @@ _WEIGHTS = {
     Kind.STOP_ZYGOTE: 2,
     Kind.KILL_CHILD: 6,
     Kind.STOP_CHILD: 2,
-    Kind.DRAIN_WORKER: 2,
+    Kind.DRAIN_WORKER: 1,
+    Kind.RETIRE_WORKER: 1,
     Kind.KILL_SCHEDULER: 3,
     Kind.KILL_SCHEDULERS: 1,
     Kind.STOP_SCHEDULER: 2,

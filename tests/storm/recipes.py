@@ -43,7 +43,7 @@ def _nothing(_choose: random.Random) -> Recipe:
 
 
 def _sleep(choose: random.Random) -> Recipe:
-    return Recipe(command=("sleep", f"{choose.uniform(0.01, 1.5):.2f}"))
+    return Recipe(command=("sleep", f"{choose.uniform(0.01, 0.8):.2f}"))
 
 
 def _fail(choose: random.Random) -> Recipe:
@@ -74,4 +74,4 @@ def some(choose: random.Random) -> Recipe:
 
 def small(choose: random.Random) -> Recipe:
     """A recipe for the many."""
-    return choose.choice([_nothing, _nothing, _nothing, _sleep, _lines])(choose)
+    return choose.choice([*[_nothing] * 6, _sleep, _lines])(choose)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import httpx
 import psutil
 import redis
 from kombu.exceptions import OperationalError
 
 from orchestrator.broker import Doorbell, celery_app
-from orchestrator.domain.errors import NeutrinoError
 from orchestrator.embedded.stack import POOL, Stack
-from orchestrator.sdk.client import Client
 from tests.storm import processes
 from tests.storm.plan import Fault, Kind
 
@@ -24,11 +24,12 @@ _BELLS = 50
 class Saboteur:
     """Strikes at a stack that this process runs. `done` and `missed` count what hit, and what found nobody to hit."""
 
-    def __init__(self, stack: Stack, client: Client, lease_seconds: float) -> None:
+    def __init__(self, stack: Stack, lease_seconds: float) -> None:
         self._stack = stack
-        self._client = client
+        headers = {"Authorization": f"Bearer {stack.admin_token}"}
+        self._http = httpx.Client(base_url=stack.url, headers=headers, timeout=1.0, trust_env=False)
         self._lease = lease_seconds
-        self._stopped: list[tuple[float, psutil.Process]] = []
+        self._alarms: list[threading.Timer] = []  # each wakes one that was stopped, whatever else hangs meanwhile
         self.done: Counter[Kind] = Counter()
         self.missed: Counter[Kind] = Counter()
         self._acts: dict[Kind, Callable[[Fault], bool]] = {
@@ -40,6 +41,7 @@ class Saboteur:
             Kind.KILL_CHILD: lambda fault: self._kill(self._child(fault)),
             Kind.STOP_CHILD: lambda fault: self._stop(self._child(fault), fault),
             Kind.DRAIN_WORKER: self._drain,
+            Kind.RETIRE_WORKER: self._retire,
             Kind.KILL_SCHEDULER: lambda fault: self._kill(self._service("scheduler", fault)),
             Kind.KILL_SCHEDULERS: self._kill_schedulers,
             Kind.STOP_SCHEDULER: lambda fault: self._stop(self._service("scheduler", fault), fault),
@@ -57,23 +59,13 @@ class Saboteur:
         """Strike at the planned times, and let go of everything at the end."""
         began = time.monotonic()
         for fault in faults:
-            self._wait_until(began + fault.at)
+            time.sleep(max(0.0, began + fault.at - time.monotonic()))
             hit = self._acts[fault.kind](fault)
             (self.done if hit else self.missed)[fault.kind] += 1
-        self._wait_until(began + seconds)
-        self._resume(float("inf"))
-
-    def _wait_until(self, moment: float) -> None:
-        while (left := moment - time.monotonic()) > 0:
-            self._resume(time.monotonic())
-            time.sleep(min(left, 0.02))
-        self._resume(time.monotonic())
-
-    def _resume(self, now: float) -> None:
-        due = [process for moment, process in self._stopped if moment <= now]
-        self._stopped = [(moment, process) for moment, process in self._stopped if moment > now]
-        for process in due:
-            _signal(process, signal.SIGCONT)
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        for alarm in self._alarms:
+            alarm.join()
+        self._http.close()
 
     def _service(self, prefix: str, fault: Fault) -> int | None:
         names = processes.services(self._stack, prefix)
@@ -109,7 +101,9 @@ class Saboteur:
             return False
         if not _signal(process, signal.SIGSTOP):
             return False
-        self._stopped.append((time.monotonic() + fault.leases * self._lease, process))
+        alarm = threading.Timer(fault.leases * self._lease, _signal, (process, signal.SIGCONT))
+        alarm.start()
+        self._alarms.append(alarm)
         return True
 
     def _kill_schedulers(self, _fault: Fault) -> bool:
@@ -120,12 +114,15 @@ class Saboteur:
         return all(hit)
 
     def _drain(self, fault: Fault) -> bool:
-        try:
-            workers = [worker for worker in self._client.workers.list() if worker.online]
-            if not workers:
-                return False
-            self._client.workers.drain(workers[fault.victim % len(workers)].id)
-        except NeutrinoError:  # it is a storm: the API may be away just now
+        pid = self._service("worker", fault)
+        return pid is not None and processes.send(pid, signal.SIGTERM)
+
+    def _retire(self, fault: Fault) -> bool:
+        try:  # without the SDK, which would try for long while faults wait
+            workers = self._http.get("/v1/workers").raise_for_status().json()["items"]
+            worker = workers[fault.victim % len(workers)]["id"]
+            self._http.post(f"/v1/workers/{worker}/drain").raise_for_status()
+        except (httpx.HTTPError, ZeroDivisionError):  # the API is away, or there is no worker
             return False
         return True
 

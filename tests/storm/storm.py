@@ -91,7 +91,7 @@ def _storm(stack: Stack, seed: int, seconds: float, outcome: Outcome) -> tuple[l
         files = client.files.upload({"workload.py": Path(workload.__file__)})
         users = [User(f"user-{number}", client, files, seed, stack.admin_token) for number in range(_USERS)]
         zombie = Zombie(stack.url, _worker_token(stack), stack.database_url, (stack.data_dir / "store").as_uri(), seed)
-        saboteur = Saboteur(stack, client, LEASE_SECONDS)
+        saboteur = Saboteur(stack, LEASE_SECONDS)
         lives: list[Callable[[], None]] = [
             *(lambda user=user: user.run(stop, busy) for user in users),
             lambda: zombie.run(stop),
