@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.domain.document import parse
-from orchestrator.domain.errors import LeaseLost, NeutrinoError
+from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
@@ -143,12 +143,26 @@ class Attempt:
             return self._unless_stopped(Verdict(Reason.STAGING_FAILED, f"The inputs could not be had. {error}")), None
         kernel_oom = end.code == -signal.SIGKILL and self._stop is None and self._host.oom.rose()
         found = verdict(end, self._stop, self._feed.last_stderr, kernel_oom=kernel_oom)
-        if found.reason is not Reason.SUCCEEDED or self.lost or not any(os.scandir(self._folder / OUTPUT)):
+        if found.reason is not Reason.SUCCEEDED or self.lost:
             return found, None
+        return await self._store_output(found)
+
+    async def _store_output(self, found: Verdict) -> tuple[Verdict, ArtifactUpload | None]:
+        """Publish what the job left behind. What can never be published is the job's own fault: it is not tried again,
+        because it would end the same."""
+        output, model = self._folder / OUTPUT, self.spec.outputs.model
+        if output.is_symlink() or not output.is_dir():
+            text = "The job removed or replaced its output folder; write files into it instead."
+            return Verdict(Reason.INVALID_OUTPUT, text), None
+        if not any(os.scandir(output)):
+            text = f"The job was to make model {model}, and wrote nothing to its output folder (nu.run().output_dir)."
+            return Verdict(Reason.INVALID_OUTPUT, text) if model else found, None
         try:
             return found, await self._publish_output()
         except _Stopped:
             return self._unless_stopped(found), None
+        except (InvalidSpec, UnicodeError) as error:
+            return self._unless_stopped(Verdict(Reason.INVALID_OUTPUT, f"The output cannot be stored. {error}")), None
         except (NeutrinoError, OSError) as error:
             return self._unless_stopped(Verdict(Reason.UPLOAD_FAILED, f"The output could not be stored. {error}")), None
 

@@ -117,14 +117,25 @@ def _watch(fetch: Callable[[], list[Any]], limit: int | None, output: Format) ->
 
 
 def wait(jobs: JobIds, timeout: Timeout = None) -> None:
-    """Wait until jobs have succeeded.
+    """Wait until jobs have ended.
 
-    The exit code is 0, 8 when one failed, 9 when one was cancelled, 124 at the timeout. Ctrl-C stops the waiting, not
-    the job.
+    The exit code is 0 when all succeeded, 8 when one failed, 9 when one was cancelled, 124 at the timeout, which counts
+    for all of them together. Ctrl-C stops the waiting, not the jobs.
     """
+    from orchestrator.domain.errors import JobFailed
+    from orchestrator.sdk.waiting import seconds_of
+
+    deadline = None if timeout is None else time.monotonic() + seconds_of(timeout)
+    failures: list[JobFailed] = []
     with connect() as client:
         for job in [client.jobs.get(job) for job in jobs]:
-            job.wait(progress=True, timeout=timeout)
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            try:
+                job.wait(progress=True, timeout=left)
+            except JobFailed as failure:
+                failures.append(failure)
+    if failures:
+        raise min(failures, key=lambda failure: failure.exit_code)
 
 
 def cancel(jobs: JobIds) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,13 +56,22 @@ def run(
         **fields,
     )
     with connect() as client:
-        uploaded = client.files.upload({_path_in_job(path): path for path in file or ()})
+        uploaded = client.files.upload(_by_path_in_job(file or ()))
         job = client.jobs.submit(spec.model_copy(update={"files": uploaded}))
         if detach:
             write(f"{job.id}\n")
             return 0
         note(f"Submitted {job.id} ({job.name}).", style="dim")
         return _follow(job)
+
+
+def _by_path_in_job(files: Sequence[str]) -> dict[str, str]:
+    placed: dict[str, str] = {}
+    for path in files:
+        where = _path_in_job(path)
+        if placed.setdefault(where, path) != path:
+            raise typer.BadParameter(f"{placed[where]} and {path} would both be {where} in the job.")
+    return placed
 
 
 def _follow(job: JobHandle) -> int:

@@ -37,7 +37,8 @@ def up(
     folder = _folder(data_dir)
     if detach:
         options = {"--port": port, "--workers": workers, "--slots": slots}
-        _start_in_background(folder, [f"{key}={value}" for key, value in options.items() if value is not None])
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        _start_in_background(folder, given, _how_to_stop(data_dir))
         return
     from orchestrator.embedded.stack import Stack
 
@@ -49,7 +50,7 @@ def up(
         note(f"✓ Neutrino is up after {time.monotonic() - began:.1f} s at {stack.url}", style="green")
         note(f"  Profile  {_PROFILE} in {path}")
         note("  Try      neutrino run -- echo hello")
-        note("  Stop     Ctrl-C, or `neutrino down` from elsewhere")
+        note(f"  Stop     Ctrl-C, or `{_how_to_stop(data_dir)}` from elsewhere")
         write(f"{stack.url}\n")
 
     Stack(folder, workers=workers, slots=slots, port=port).run(ready)
@@ -62,7 +63,11 @@ def _remember(url: str, token: str) -> Path:
     return save(Profile(url, token), name=_PROFILE)
 
 
-def _start_in_background(folder: Path, options: list[str]) -> None:
+def _how_to_stop(data_dir: Path | None) -> str:
+    return "neutrino down" if data_dir is None else f"neutrino down --data-dir {data_dir}"
+
+
+def _start_in_background(folder: Path, options: list[str], stop: str) -> None:
     """Start `neutrino up` in a session of its own; its first line on standard output says that it is up."""
     from orchestrator.domain.errors import NeutrinoError
 
@@ -88,7 +93,7 @@ def _start_in_background(folder: Path, options: list[str]) -> None:
         raise NeutrinoError(what or "Neutrino did not start.", hint=hint or f"Its log is {log}.")
     note(f"✓ Neutrino is up at {url} (process {child.pid})", style="green")
     note("  Try      neutrino run -- echo hello")
-    note("  Stop     neutrino down")
+    note(f"  Stop     {stop}")
     write(f"{url}\n")
 
 

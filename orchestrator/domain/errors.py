@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
+def _sentence(text: str) -> str:
+    """The text with a full stop, so that another sentence can follow."""
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
 class NeutrinoError(Exception):
     """Base of every error that Neutrino raises on purpose.
 
@@ -33,7 +38,7 @@ class NeutrinoError(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return f"{_sentence(self.message)} {self.hint}" if self.hint else self.message
 
     def to_problem(self) -> dict[str, Any]:
         """The RFC 9457 document for this error; `details` become extension members."""
@@ -94,8 +99,8 @@ class FieldError:
     def __str__(self) -> str:
         where = self.path or "document"
         at = f" (line {self.line}, column {self.column})" if self.line is not None else ""
-        hint = f" {self.hint}" if self.hint else ""
-        return f"{where}{at}: {self.message}{hint}"
+        fault = f"{_sentence(self.message)} {self.hint}" if self.hint else self.message
+        return f"{where}{at}: {fault}"
 
     def as_dict(self) -> dict[str, Any]:
         """The field error as plain data, without what is unknown."""

@@ -35,6 +35,7 @@ FAILURE_OF: Mapping[Reason, Failure] = {
     Reason.USER_ERROR: Failure.USER,
     Reason.TIMEOUT: Failure.USER,
     Reason.OOM: Failure.UNCHANGED_IS_POINTLESS,
+    Reason.INVALID_OUTPUT: Failure.UNCHANGED_IS_POINTLESS,
     Reason.KILLED: Failure.INFRA,
     Reason.PREEMPTED: Failure.PREEMPTION,
     Reason.LEASE_LOST: Failure.INFRA,

@@ -94,4 +94,5 @@ class Reason(StrEnum):
     INFRA_ERROR = "infra_error"
     STAGING_FAILED = "staging_failed"
     UPLOAD_FAILED = "upload_failed"
+    INVALID_OUTPUT = "invalid_output"
     QUARANTINED = "quarantined"

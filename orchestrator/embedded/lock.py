@@ -96,7 +96,7 @@ def _taken(path: Path) -> AlreadyRunning:
     at = f" at {holder.url}" if holder.url else ""
     return AlreadyRunning(
         f"The data folder {path} is in use by {who}{at}.",
-        hint="Use that one, stop it with `neutrino down`, or choose another folder with --data-dir.",
+        hint=f"Use that one, stop it with `neutrino down --data-dir {path}`, or choose another folder with --data-dir.",
         pid=pid,
         url=holder.url,
     )

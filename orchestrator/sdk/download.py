@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from orchestrator.domain.artifact import ManifestFile
-from orchestrator.domain.errors import CorruptArtifact, ServerUnavailable
+from orchestrator.domain.errors import Conflict, CorruptArtifact, ServerUnavailable
 from orchestrator.domain.views import ArtifactDetail
 from orchestrator.sdk.steps import Call, Open, Read, Sleep, Steps
 from orchestrator.sdk.transport import backoff, exchange, path
@@ -19,11 +19,19 @@ _ATTEMPTS = 5
 
 
 def download(artifact: ArtifactDetail, target: Path) -> Steps[Path]:
-    """Fetch the files of an artifact into the folder `target`, and return it. Raises CorruptArtifact."""
+    """Fetch the files of an artifact into the folder `target`, and return it.
+
+    Raises CorruptArtifact, and Conflict when the folder cannot be written or holds a file of that name with other
+    content: nothing is overwritten.
+    """
     if hashlib.sha256(artifact.manifest.to_bytes()).hexdigest() != artifact.digest:
         raise CorruptArtifact(f"The manifest of {artifact.id} does not match its digest.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    _refuse_conflicts(artifact, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise Conflict(f"{target} cannot be written: {error.strerror}.", hint="Choose another folder.") from error
     try:
         for file in artifact.manifest.files:
             local = staging / file.path
@@ -33,6 +41,24 @@ def download(artifact: ArtifactDetail, target: Path) -> Steps[Path]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _refuse_conflicts(artifact: ArtifactDetail, target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise Conflict(f"{target} is a file.", hint="Choose a folder.")
+    differ = [file.path for file in artifact.manifest.files if _differs(target / file.path, file)]
+    if differ:
+        names = ", ".join(differ[:3]) + (" …" if len(differ) > 3 else "")
+        raise Conflict(f"{target} holds other content under {names}.", hint="Choose another folder, or remove it.")
+
+
+def _differs(local: Path, file: ManifestFile) -> bool:
+    if not local.exists():
+        return False
+    if not local.is_file() or local.stat().st_size != file.size:
+        return True
+    with local.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() != file.sha256
 
 
 def _fetch(artifact: str, file: ManifestFile, local: Path) -> Steps[None]:

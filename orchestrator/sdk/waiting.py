@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, job: JobAccepted | JobSummary, timeout: str | float | None) -> None:
         self._job = job
-        self._seconds = inf if timeout is None else _seconds(timeout)
+        self._seconds = inf if timeout is None else seconds_of(timeout)
         self._deadline = time.monotonic() + self._seconds
         self._source = EventSource(Call("GET", path("jobs", job.id, "watch")))
         self.ended = False
@@ -79,7 +79,8 @@ def _failure(job: JobSummary) -> Steps[JobFailed]:
     )
 
 
-def _seconds(timeout: str | float) -> float:
+def seconds_of(timeout: str | float) -> float:
+    """A timeout in seconds. Raises InvalidSpec when it is no duration."""
     try:
         return parse_duration(timeout)
     except ValueError as error:

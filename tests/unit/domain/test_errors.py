@@ -60,7 +60,7 @@ def test_field_errors_survive_with_their_place_in_the_text() -> None:
     received = from_problem(InvalidSpec.of([fault]).to_problem(), status=422)
     assert isinstance(received, InvalidSpec)
     assert received.errors == [fault]
-    assert str(fault) == "spec.files[0].path (line 3, column 7): is wrong Mend it."
+    assert str(fault) == "spec.files[0].path (line 3, column 7): is wrong. Mend it."
 
 
 def test_the_message_of_many_faults_quotes_the_first_three() -> None:

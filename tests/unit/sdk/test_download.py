@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.artifact import Manifest, ManifestFile
-from orchestrator.domain.errors import CorruptArtifact, ServerUnavailable
+from orchestrator.domain.errors import Conflict, CorruptArtifact, ServerUnavailable
 from orchestrator.sdk.client import Client
 from orchestrator.sdk.models import ModelVersion
 from tests.unit.sdk.conftest import NOW, Reply, ScriptedApi
@@ -80,19 +80,32 @@ def test_a_manifest_that_does_not_match_its_digest_is_refused(
         version.download(tmp_path / "home")
 
 
-def test_an_older_download_is_replaced_only_by_a_whole_one(
+def test_a_download_overwrites_nothing(api: ScriptedApi, version: ModelVersion, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "README.md").write_bytes(b"mine")
+    api.answers(_detail())
+    with pytest.raises(Conflict, match=r"README\.md"):
+        version.download(home)
+    assert _files(home) == {"README.md": b"mine"}
+
+
+def test_a_download_fills_up_a_folder_that_has_the_same_files(
     api: ScriptedApi, version: ModelVersion, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    (home / "README.md").write_bytes(b"old")
-    api.answers(_detail(), Reply(chunks=(CARD,)), Reply(chunks=(b"wrong",)))
-    with pytest.raises(CorruptArtifact):
-        version.download(home)
-    assert _files(home) == {"README.md": b"old"}
+    (home / "README.md").write_bytes(CARD)
     api.answers(_detail(), Reply(chunks=(CARD,)), Reply(chunks=(WEIGHTS,)))
     version.download(home)
     assert _files(home) == {"README.md": CARD, "model/weights.safetensors": WEIGHTS}
+
+
+def test_a_download_onto_a_file_is_refused(api: ScriptedApi, version: ModelVersion, tmp_path: Path) -> None:
+    (tmp_path / "home").write_bytes(b"mine")
+    api.answers(_detail())
+    with pytest.raises(Conflict, match="is a file"):
+        version.download(tmp_path / "home")
 
 
 def test_a_download_that_keeps_breaking_is_given_up(api: ScriptedApi, version: ModelVersion, tmp_path: Path) -> None:
