@@ -6,10 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
 from cloud_adapters import artifacts
 from cloud_adapters.registry import open_store
 from orchestrator.domain.protocol import CheckpointRef
-from orchestrator.domain.spec import Command, SourceFile
+from orchestrator.domain.spec import Command, Outputs, SourceFile
 from orchestrator.domain.state import Reason
 from tests.integration.workers.conftest import Workers
 from tests.integration.workers.control_plane import ControlPlane
@@ -37,6 +39,26 @@ def test_a_program_that_is_not_there(plane: ControlPlane, workers: Workers) -> N
     report = plane.report_of(attempt)
     assert report.exit_code == 127
     assert "no-such-program" in report.message
+
+
+@pytest.mark.parametrize(
+    ("script", "named"),
+    [
+        ("ln -s /etc/hostname $NEUTRINO_RUN_DIR/output/link", "link"),
+        ("rmdir $NEUTRINO_RUN_DIR/output", "output folder"),
+        ("rmdir $NEUTRINO_RUN_DIR/output && ln -s /etc $NEUTRINO_RUN_DIR/output", "output folder"),
+        ("true", "model digits"),
+    ],
+    ids=["a link", "no folder", "a folder from elsewhere", "nothing"],
+)
+def test_an_output_that_can_never_be_stored_is_the_jobs_own_fault(
+    plane: ControlPlane, workers: Workers, script: str, named: str
+) -> None:
+    attempt = plane.submit(Command(name="a", command=("sh", "-c", script), outputs=Outputs(model="digits")))
+    workers.start()
+    report = plane.report_of(attempt)
+    assert (report.reason, report.output) == (Reason.INVALID_OUTPUT, None)
+    assert named in report.message
 
 
 def test_no_secret_of_the_worker_reaches_a_job(plane: ControlPlane, workers: Workers) -> None:
