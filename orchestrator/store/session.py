@@ -16,6 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 
 _STATEMENT_TIMEOUT = "30s"
+# No transaction of ours waits for anything but the database. One that is silent for so long belongs to a process that
+# is stopped or cut off, and its locks would hold up every other replica.
+_SILENCE_TIMEOUT = "15s"
 # Classes of SQLSTATE that mean "not now": connection, rollback of a deadlock, resources, operator intervention.
 _PASSING = ("08", "40", "53", "57")
 _UNAVAILABLE = "The database does not answer."
@@ -39,7 +42,8 @@ class Database:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": application,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC",
+                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC "
+                f"-c idle_in_transaction_session_timeout={_SILENCE_TIMEOUT}",
             },
         )
 

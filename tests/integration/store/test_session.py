@@ -51,6 +51,22 @@ def test_a_database_that_nobody_named_is_said_so(monkeypatch: pytest.MonkeyPatch
         Database.from_env()
 
 
+def test_a_process_that_stopped_in_mid_transaction_loses_its_locks(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.store.session._SILENCE_TIMEOUT", "500ms")
+    silent, other = Database(database_url), Database(database_url)
+    lock = text("SELECT pg_advisory_xact_lock(1)")
+    stopped = silent.transaction()
+    stopped.__enter__().execute(lock)
+    with other.transaction() as waiting:
+        waiting.execute(lock)  # returns once the silent one is cut off
+    with pytest.raises(ServerUnavailable):
+        stopped.__exit__(None, None, None)
+    silent.close()
+    other.close()
+
+
 def test_more_callers_than_connections_are_told_to_come_again(database_url: str) -> None:
     database = Database(database_url, pool_size=1)
     database.engine.pool._timeout = 0.1  # type: ignore[attr-defined]
