@@ -58,8 +58,12 @@ def up(
 
 
 def _remember(url: str, token: str) -> Path:
-    from orchestrator.sdk.profile import Profile, save
+    """Make the new stack the one that commands speak to, and say so when they spoke to another one."""
+    from orchestrator.sdk.profile import Profile, current, save
 
+    before = current()
+    if before is not None and before.url != url:
+        note(f"Commands now go here; they went to {before.url} before (`neutrino login` goes back).", style="yellow")
     return save(Profile(url, token), name=_PROFILE)
 
 
