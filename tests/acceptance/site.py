@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,13 @@ class Site:
     def ended(self, *jobs: Job) -> list[JobView]:
         """The jobs, once all of them have ended, however they did."""
         return [until(lambda job=job: (view := self.view(job)).state.terminal and view) for job in jobs]  # type: ignore[misc]
+
+    def ends(self, *jobs: Job) -> Counter[str]:
+        """How many jobs ended in which state, once all of them have; for many."""
+        ids = [row_id(job) for job in jobs]
+        unfinished = "SELECT FROM jobs WHERE id = ANY(%s) AND finished_at IS NULL"
+        until(lambda: not self.sql(unfinished, ids))
+        return Counter(row.state for row in self.sql("SELECT state FROM jobs WHERE id = ANY(%s)", ids))
 
     def sql(self, statement: str, *values: Any) -> list[Any]:
         """Rows straight from the database."""
