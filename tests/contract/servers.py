@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,7 +35,8 @@ def _served(command: list[str], port: int, log: Path) -> Iterator[str]:
             _wait_for(port, process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself, which is what the test will say
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
