@@ -83,6 +83,7 @@ class Agent:
         self._worker = ""
         self._store = ""
         self._given_up: set[str] = set()
+        self._named: set[str] = set()
         self._bell: Doorbell | None = None
         self._draining = asyncio.Event()
         self._unknown = asyncio.Event()
@@ -211,6 +212,7 @@ class Agent:
 
     async def _heartbeat(self) -> HeartbeatReply:
         held = (*self._attempts, *self._exchange.unsent)
+        self._named = set(held)
         beat = Heartbeat(worker=self._worker, attempts=tuple(held), draining=self._draining.is_set())
         return await self._call(lambda: self._api.heartbeat(beat))
 
@@ -232,8 +234,8 @@ class Agent:
                 reason = Reason.INFRA_ERROR if given_up else Reason.CLAIM_LOST
                 message = _GIVEN_UP if given_up else _NEVER_ARRIVED
                 self._exchange.report(Report(attempt=name, reason=reason, message=message))
-        if not reply.orphans:
-            self._given_up.clear()
+        # What was named in this very heartbeat may be an orphan in the next one: it is remembered until then.
+        self._given_up &= set(reply.orphans) | self._named | self._attempts.keys()
 
     async def _watch(self) -> None:
         """Look at leases and limits, and at whether the pool's bells are for us."""

@@ -16,6 +16,8 @@ class TestLocal(StoreContract):
 
 
 class TestAws(StoreContract):
+    creates_atomically = False  # moto looks first and writes then, from several threads (seen: two winners of eight)
+
     @pytest.fixture
     def store(self, new_store: NewStore) -> ObjectStore:
         return new_store("aws")

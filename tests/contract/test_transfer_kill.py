@@ -19,7 +19,7 @@ from tests.contract.conftest import Servers
 from tests.contract.faulty import Exchange, Faults, Verdict, faulty
 from tests.contract.servers import make_bucket
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 PART = 5 * MIB
 STREAMS = 3
 PARTS = 14
