@@ -53,6 +53,7 @@ class Zygote:
         self._leaders: dict[int, str] = {}
         self._started: list[tuple[str, int]] = []  # still to be told to the agent
         self._ended: list[tuple[str, int | None, str]] = []  # the same
+        self._unsent: list[tuple[str, int]] = []
         self._strays_possible = False
         self._deadline = float("inf")
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,6 +68,7 @@ class Zygote:
         with contextlib.suppress(ConnectionError):
             while self._obey():
                 self._reap()
+                self._signal_again()
                 self._tell()
                 self._poll.poll(self._patience())
                 with contextlib.suppress(BlockingIOError):
@@ -82,7 +84,7 @@ class Zygote:
 
     def _patience(self) -> int | None:
         """Milliseconds until something is to be done unasked."""
-        if self._strays_possible or self._ended or self._started:
+        if self._strays_possible or self._ended or self._started or self._unsent:
             return _RETRY_MS
         return _LOOK_MS if self._leaders else None
 
@@ -99,15 +101,26 @@ class Zygote:
                 case ["start", attempt, folder]:
                     self._start(attempt, folder, fds)
                 case ["signal", attempt, number]:
-                    for leader in self._leaders_of(attempt):
-                        os.killpg(leader, number)
-                        os.killpg(leader, signal.SIGCONT)
+                    self._signal(attempt, number)
                 case ["kill", attempt]:
                     proctree.kill_trees(self._leaders_of(attempt))
                 case ["alive", deadline]:
                     self._deadline = deadline
                 case unknown:
                     raise ValueError(f"not a packet of the agent: {unknown!r}")
+
+    def _signal(self, attempt: str, number: int) -> None:
+        for leader in self._leaders_of(attempt):
+            try:
+                os.killpg(leader, number)
+                os.killpg(leader, signal.SIGCONT)
+            except ProcessLookupError:  # forked just now, and not yet the leader of a group: in the next round it is
+                self._unsent.append((attempt, number))
+
+    def _signal_again(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for attempt, number in unsent:
+            self._signal(attempt, number)
 
     def _leaders_of(self, attempt: str) -> list[int]:
         return [pid for pid, name in self._leaders.items() if name == attempt]
