@@ -66,9 +66,12 @@ def _cancelled(case: Case) -> Iterator[str]:
 def _end(case: Case) -> Iterator[str]:
     """It ended as its code ends, unless it was cancelled or the storm wore its budgets out."""
     job, wanted = case.job, case.submission.recipe.ends
-    if job.state in {wanted, "CANCELLED"} and job.reason != "quarantined":
+    if job.state in {wanted, "CANCELLED"} - {"FAILED"}:
         return
-    if job.state != "FAILED":
+    if job.reason == "user_error" and wanted == "FAILED":
+        if job.user_failures != case.submission.recipe.retries + 1:
+            yield f"FAILED after {job.user_failures} errors of its own, with {case.submission.recipe.retries} retries"
+    elif job.state != "FAILED":
         yield f"is {job.state} ({job.reason}), and its code makes it {wanted}"
     elif job.reason == "quarantined":
         lost = sum(attempt.state == "LOST" for attempt in case.found.attempts[job.id])

@@ -36,6 +36,7 @@ _USERS = 6
 _MOST_UNFINISHED = 400
 _SETTLE_SECONDS = 240.0
 _UNFINISHED = "SELECT count(*) AS n FROM jobs WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
+_NEVER_SAID = ("Traceback (most recent call last)", "deadlock detected", "PANIC:")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -65,6 +66,7 @@ def run(seed: int, seconds: float, folder: Path, *, fenced: bool = True) -> Outc
     outcome.violations += oracle.ghosts(outcome.found)
     outcome.violations += [Violation(oracle.GHOST, "zombie", heeded) for heeded in zombie.heeded]
     outcome.violations += [Violation("answers are foreseen", "user", said) for user in users for said in user.surprises]
+    outcome.violations += _slips(folder / "logs")
     outcome.violations += [Violation("down leaves nothing", "process", who) for who in processes.left_behind(folder)]
     for user in users:
         outcome.answers += user.answers
@@ -108,6 +110,16 @@ def _storm(stack: Stack, seed: int, seconds: float, outcome: Outcome) -> tuple[l
                 thread.join()
     outcome.done, outcome.missed = saboteur.done, saboteur.missed
     return users, zombie
+
+
+def _slips(logs: Path) -> Iterator[Violation]:
+    """What no service may say, however it is treated."""
+    for log in sorted(logs.glob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines):
+            if any(mark in line for mark in _NEVER_SAID):
+                said = " | ".join(lines[max(0, number - 1) : number + 30])
+                yield Violation("services foresee what happens", log.name, said[:3000])
 
 
 def _worker_token(stack: Stack) -> str:

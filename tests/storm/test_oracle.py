@@ -70,7 +70,7 @@ class World:
         )
         self.job = SimpleNamespace(
             id=JOB, state="SUCCEEDED", reason="succeeded", message="Done.", epoch=2, labels={"storm": "user-0-0"},
-            infra_failures=1,
+            infra_failures=1, user_failures=0,
         )  # fmt: skip
         self.events = [
             SimpleNamespace(id=n, epoch=epoch, source=source, target=target, reason=reason, at=_at(n), message="")
@@ -143,6 +143,12 @@ def _lose_checkpoint(world: World) -> None:
     world.attempts[1].resumed_from_step = None
 
 
+def _fail_early(world: World) -> None:
+    world.fail("user_error")
+    world.submission.recipe = Recipe(ends=JobState.FAILED, retries=1)
+    world.job.user_failures = 1
+
+
 def _wrong_result(world: World) -> None:
     world.make_chain()
     world.submission.recipe = Recipe(chain=STEPS + 1)
@@ -180,6 +186,7 @@ _BREAKS: dict[str, tuple[str, Callable[[World], Any]]] = {
     "a cancel that was forgotten": ("cancels happen as answered", _cancel_ignored),
     "a cancel that nobody asked for": ("cancels happen as answered", lambda w: setattr(w.job, "state", "CANCELLED")),
     "a failure with budget left": ("jobs end as their code does", lambda w: w.fail("lease_lost")),
+    "a retry that was not given": ("jobs end as their code does", _fail_early),
     "a quarantine without deaths": ("jobs end as their code does", lambda w: w.fail("quarantined")),
     "a line that is missing": ("every line and number is kept", lambda w: w.chunks[2].lines.clear()),
     "a number that is missing": ("every line and number is kept", lambda w: w.metrics.pop()),
