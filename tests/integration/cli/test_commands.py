@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_the_job_alone(neutrino: Cli, client: Client) -> None:
     waiting = neutrino.start("wait", job.id)
     assert waiting.stdout is not None
     assert waiting.stderr is not None
-    assert job.id in waiting.stderr.readline()  # it watches
+    assert any("RUNNING" in line for line in iter(waiting.stderr.readline, ""))  # it watches
     waiting.send_signal(signal.SIGINT)
     told = waiting.stderr.read()
     waiting.stderr.close()
