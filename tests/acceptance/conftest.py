@@ -1,4 +1,4 @@
-"""One whole Neutrino for all acceptance tests. After each of them, the database and the stores are audited."""
+"""One whole Neutrino for the tests of a file. After each of them, the database and the stores are audited."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SETTINGS = {
 }
 
 
-@pytest.fixture(scope="session")
-def whole_site(server_folder: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def whole_site(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Postgres, Redis, the API, two schedulers, two workers with four slots each."""
     before = dict(os.environ)
     os.environ.update(_SETTINGS)
     try:
         with (
-            Stack(server_folder / "acceptance", workers=2, schedulers=2, slots=4) as stack,
+            Stack(server_folder / request.path.stem, workers=2, schedulers=2, slots=4) as stack,
             Client(stack.url, stack.admin_token) as client,
         ):
             yield Site(stack, client)
