@@ -29,7 +29,7 @@ $(VENV)/.development: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.runtime  ## Train a real classifier through the whole system; KEEP=1 leaves it running
 	@$(BIN)/neutrino demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.development  ## Run every test
+test: $(VENV)/.development  ## Run the tests; TESTS="-m slow" runs the minutes-long ones
 	@$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/.development  ## Lint, types, and the architecture
