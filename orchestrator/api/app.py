@@ -12,10 +12,10 @@ from fastapi import FastAPI
 
 from orchestrator.api import errors
 from orchestrator.api.auth import Authenticator
-from orchestrator.api.changes import Changes
 from orchestrator.api.middleware import Requests
 from orchestrator.api.routes import files, health, jobs, models, operations, streams, workers
 from orchestrator.api.tick import Tick
+from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
 from orchestrator.version import VERSION
 

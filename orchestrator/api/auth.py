@@ -9,14 +9,13 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from orchestrator.domain import roles
 from orchestrator.domain.errors import AuthenticationError, PermissionDenied
 from orchestrator.store import tokens
 from orchestrator.store.fence import Holder
 from orchestrator.store.session import Database
 from orchestrator.store.tokens import Principal
 
-# Each role may do what the ones before it may. Workers stand beside: they run jobs and see nothing else.
-_LADDER = ("viewer", "submitter", "operator", "admin")
 CACHE_SECONDS = 2.0
 """For so long a token that was good is not looked up again: a revoked one dies within it."""
 _CACHE_SIZE = 4096
@@ -65,14 +64,8 @@ def _caller(
 
 
 def _at_least(role: str) -> Callable[[Principal], Principal]:
-    allowed = _LADDER[_LADDER.index(role) :]
-
     def check(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
-        if principal.role not in allowed:
-            raise PermissionDenied(
-                f"This needs the role {role}; the token's role is {principal.role}.",
-                hint="Ask an admin for another token.",
-            )
+        roles.require(principal.role, role)
         return principal
 
     return check

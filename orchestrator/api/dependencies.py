@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from orchestrator.api.changes import Changes
+from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
 
 

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from orchestrator.api.auth import Viewer
-from orchestrator.api.changes import changed
 from orchestrator.api.dependencies import Db, Limit, Watch
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import JobSummary, LogEntry, LogPage
 from orchestrator.store import jobs
+from orchestrator.store.changes import changed
 from orchestrator.store.session import Database
 from orchestrator.store.streams import LogPosition, lines, tail
 

@@ -1,7 +1,7 @@
-"""Wakes whoever watches a job when Postgres says that it has changed.
+"""Wakes whoever watches jobs when Postgres says that they have changed.
 
-One connection per process LISTENs; watchers wait on events of their own. A missed notification is made up for by a slow
-look: every watcher also looks after POLL_SECONDS.
+One connection per process LISTENs; watchers of one job wait on events of their own, and whoever follows all of them is
+called with the ids. A missed notification is made up for by a slow look: every watcher also looks after POLL_SECONDS.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from orchestrator.domain.errors import ServerUnavailable
@@ -30,6 +30,7 @@ class Changes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._watchers: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
+        self._followers: list[Callable[[frozenset[int] | None], None]] = []
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._listen, name="changes", daemon=True)
@@ -62,14 +63,17 @@ class Changes:
             if not self._watchers[job_id]:
                 del self._watchers[job_id]
 
+    def follow(self, follower: Callable[[frozenset[int] | None], None]) -> None:
+        """Call `follower` in the event loop with the ids of jobs that have changed; None means that any may have."""
+        self._followers.append(follower)
+
     def _wake(self, payload: str) -> None:
-        if payload == EVERYTHING:
-            chosen = list(self._watchers)
-        else:
-            chosen = [job_id for text in payload.split(",") if (job_id := int(text)) in self._watchers]
-        for job_id in chosen:
+        changed = None if payload == EVERYTHING else frozenset(map(int, payload.split(",")))
+        for job_id in list(self._watchers) if changed is None else changed & self._watchers.keys():
             for event in self._watchers[job_id]:
                 event.set()
+        for follower in self._followers:
+            follower(changed)
 
     def _listen(self) -> None:
         assert self._loop is not None
