@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_STANDBY = sa.text("standby IS NOT NULL AND finished_at IS NULL")
+
 
 def upgrade() -> None:
     """Expand only: the previous release's code goes on working."""
+    op.add_column(
+        "jobs",
+        sa.Column(
+            "moved_to", sa.Text(), nullable=True, comment="the cloud to which a person moved the job, whatever its spec"
+        ),
+    )
+    op.add_column(
+        "jobs",
+        sa.Column("standby", sa.Text(), nullable=True, comment="the cloud to which its checkpoints are copied ahead"),
+    )
+    op.create_index("ix_jobs_standby", "jobs", ["id"], unique=False, postgresql_where=_STANDBY)
+    op.add_column(
+        "attempts",
+        sa.Column("asked", sa.Text(), nullable=True, comment="what the control plane wants of it: checkpoint or move"),
+    )
+    op.create_check_constraint("ck_attempts_asked_known", "attempts", "asked IN ('checkpoint', 'move')")
+    op.create_table(
+        "refusals",
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("pool_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "pool_id", name=op.f("pk_refusals")),
+        comment="the last time that each pool could not take a job, and why; the next offer is tried first",
+    )
 
 
 def downgrade() -> None:
     """Undo `upgrade`."""
+    op.drop_table("refusals")
+    op.drop_constraint("ck_attempts_asked_known", "attempts")
+    op.drop_column("attempts", "asked")
+    op.drop_index("ix_jobs_standby", table_name="jobs", postgresql_where=_STANDBY)
+    op.drop_column("jobs", "standby")
+    op.drop_column("jobs", "moved_to")

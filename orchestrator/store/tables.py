@@ -113,6 +113,7 @@ pools = Table(
     _text("gpu", nullable=True),
     _text("store"),
     _time("created_at", now=True),
+    Column("usd_per_hour", Double, comment="what one slot costs for an hour"),
 )
 
 workers = Table(
@@ -168,6 +169,8 @@ jobs = Table(
     _counter("infra_failures"),
     _counter("preemptions"),
     _counter("worker_deaths"),
+    Column("moved_to", Text, comment="the cloud to which a person moved the job, whatever its spec"),
+    Column("standby", Text, comment="the cloud to which its checkpoints are copied ahead"),
     Column("exit_code", Integer),
     _time("not_before"),
     _time("created_at", now=True),
@@ -193,6 +196,8 @@ jobs = Table(
     Index("ix_jobs_created", "workspace_id", "created_at"),
     Index("ix_jobs_queue", "shape", "id", postgresql_where=text("state = 'QUEUED'")),
     Index("ix_jobs_window", "pool_id", "id", postgresql_where=text("state = 'DISPATCHED'")),
+    Index("ix_jobs_standby", "id", postgresql_where=text("standby IS NOT NULL AND finished_at IS NULL")),
+    Index("ix_jobs_failed", "workspace_id", "finished_at", postgresql_where=text("state = 'FAILED'")),
 )
 
 job_labels = Table(
@@ -227,6 +232,7 @@ attempts = Table(
     Column("resumed_from_step", BigInteger),
     Column("progress", Double),
     Column("note", Text, comment="what the job last said beside its progress"),
+    Column("asked", Text, comment="what the control plane wants of it: checkpoint or move"),
     Column("exit_code", Integer),
     _time("started_at", now=True),
     _time("finished_at"),
@@ -234,10 +240,24 @@ attempts = Table(
     _one_of("state", AttemptState),
     CheckConstraint("(state = 'RUNNING') = (finished_at IS NULL)", name="finished_iff_ended"),
     CheckConstraint("state <> 'RUNNING' OR lease_expires_at IS NOT NULL", name="running_has_lease"),
+    CheckConstraint("asked IN ('checkpoint', 'move')", name="asked_known"),
     Index("ix_attempts_lease", "lease_expires_at", postgresql_where=text("state = 'RUNNING'")),
     Index("ix_attempts_worker", "worker_id", postgresql_where=text("state = 'RUNNING'")),
     Index("uq_attempts_token_hash", "token_hash", unique=True, postgresql_where=text("state = 'RUNNING'")),
+    Index("ix_attempts_finished", "finished_at"),
     Index("uq_attempts_one_running", "job_id", unique=True, postgresql_where=text("state = 'RUNNING'")),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("pool_id", BigInteger, nullable=False),
+    _time("at", now=True),
+    _text("reason"),
+    _text("message"),
+    PrimaryKeyConstraint("job_id", "pool_id"),
+    comment="the last time that each pool could not take a job, and why; the next offer is tried first",
 )
 
 events = Table(
@@ -367,4 +387,7 @@ components = Table(
     Column("kind", Text, nullable=False),
     _time("seen_at", now=True),
     Column("detail", Text, nullable=False, server_default=""),
+    Column("ok", Boolean, nullable=False, server_default=text("true")),
 )
+
+from orchestrator.store import console_tables  # noqa: E402, F401 - the rest of `metadata`, which must be whole
