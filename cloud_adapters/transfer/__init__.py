@@ -5,8 +5,8 @@ last. Progress lives in the destination itself (as its unfinished uploads), so t
 from any machine and sends at most one part per stream again.
 """
 
-from cloud_adapters.transfer.engine import Report, transfer
+from cloud_adapters.transfer.engine import Report, copy, transfer
 from cloud_adapters.transfer.estimate import Estimate, estimate
 from cloud_adapters.transfer.flow import Options, Progress, TransferCancelled
 
-__all__ = ["Estimate", "Options", "Progress", "Report", "TransferCancelled", "estimate", "transfer"]
+__all__ = ["Estimate", "Options", "Progress", "Report", "TransferCancelled", "copy", "estimate", "transfer"]

@@ -72,7 +72,7 @@ def listed(store: ObjectStore, prefix: str) -> dict[str, ObjectInfo]:
     found: dict[str, ObjectInfo] = {}
     token: str | None = None
     while True:
-        page = store.list_page(join_key(prefix) + "/", token=token)
+        page = store.list_page(f"{prefix.strip('/')}/" if prefix else "", token=token)
         found |= {info.key: info for info in page.objects}
         token = page.next
         if token is None:

@@ -42,23 +42,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a transfer is. `seconds` counts from its start."""
+    """How far a transfer is: bytes, files, and seconds since its start. `moved` are the bytes of `done` that were sent
+    or copied just now, not by an earlier attempt."""
 
     total: int
     done: int
+    moved: int
     files: int
     files_done: int
     seconds: float
 
     @property
     def rate(self) -> float:
-        """Bytes per second so far."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+        """Bytes per second so far, of those that moved."""
+        return self.moved / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
         """What is left at this rate; None while the rate is unknown."""
-        return (self.total - self.done) / self.rate if self.done else None
+        return (self.total - self.done) / self.rate if self.moved and self.seconds > 0 else None
 
 
 @dataclass(slots=True)
@@ -70,8 +72,17 @@ class Counts:
     read_back: int = 0
     already_there: int = 0
     copied_inside: int = 0
-    done: int = 0
     files_done: int = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes that this transfer brought."""
+        return self.sent + self.copied_inside
+
+    @property
+    def done(self) -> int:
+        """Bytes that are at the destination."""
+        return self.moved + self.already_there
 
 
 @dataclass(slots=True)
@@ -106,7 +117,8 @@ class Flow:
     def progress(self) -> Progress:
         """The state of this moment."""
         seconds = time.monotonic() - self.started
-        return Progress(self.total, self.counts.done, self.files, self.counts.files_done, seconds)
+        done, moved = self.counts.done, self.counts.moved
+        return Progress(self.total, done, moved, self.files, self.counts.files_done, seconds)
 
     @contextmanager
     def memory(self, size: int) -> Iterator[None]:

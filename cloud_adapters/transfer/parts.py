@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloud_adapters.errors import ObjectNotFound, PreconditionFailed
+from cloud_adapters.streams import md5_of
 from orchestrator.domain.errors import CorruptArtifact
 
 if TYPE_CHECKING:
@@ -17,11 +19,25 @@ if TYPE_CHECKING:
     from cloud_adapters.transfer.flow import Flow
 
 
-class OrderedHash:
-    """SHA-256 of pieces that arrive in any order. Whoever brings the next piece hashes all that are due."""
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What bytes hash to: the SHA-256 in hex, and the raw MD5 where somebody wanted it."""
 
-    def __init__(self) -> None:
+    sha256: str
+    md5: bytes | None = None
+
+    @classmethod
+    def of(cls, data: bytes | bytearray | memoryview, *, md5: bool = False) -> Digests:
+        """The digests of bytes that are all here."""
+        return cls(hashlib.sha256(data).hexdigest(), md5_of(data) if md5 else None)
+
+
+class OrderedHash:
+    """SHA-256 (and MD5) of pieces that arrive in any order. Whoever brings the next piece hashes all that are due."""
+
+    def __init__(self, *, md5: bool = False) -> None:
         self._sha = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._pending: dict[int, memoryview] = {}
         self._next = 1
         self._busy = False
@@ -42,6 +58,8 @@ class OrderedHash:
                     self._busy = False
                     return
             self._sha.update(due)
+            if self._md5:
+                self._md5.update(due)
             with self._changed:
                 self._next += 1
                 self._changed.notify_all()
@@ -57,9 +75,9 @@ class OrderedHash:
             self._broken = True
             self._changed.notify_all()
 
-    def hexdigest(self) -> str:
-        """The digest of all pieces."""
-        return self._sha.hexdigest()
+    def digests(self) -> Digests:
+        """The digests of all pieces."""
+        return Digests(self._sha.hexdigest(), self._md5.digest() if self._md5 else None)
 
 
 def pump(
@@ -72,15 +90,20 @@ def pump(
     part_size: int,
     sink: Callable[[int, memoryview], None] | None = None,
     kind: str = "read",
-) -> str:
-    """Reads all parts of an object, gives each to `sink` (with its number, from 1) and returns the SHA-256 in hex.
+    md5: bool = False,
+) -> Digests:
+    """Reads all parts of an object, gives each to `sink` (with its number, from 1) and returns the whole's digests.
 
     Raises CorruptArtifact when the object changes meanwhile, TransferCancelled, and whatever `sink` raises.
     """
-    hashing = OrderedHash()
+    hashing = OrderedHash(md5=md5)
     numbers = iter(range(1, -(-size // part_size) + 1))
     lock = threading.Lock()
     failed = threading.Event()
+
+    def give_up() -> None:
+        failed.set()
+        hashing.give_up()
 
     def stream() -> None:
         buffer = memoryview(bytearray(min(part_size, size)))
@@ -100,17 +123,20 @@ def pump(
                     sink(number, piece)
                 hashing.wait_for(number)
         except BaseException:
-            failed.set()
-            hashing.give_up()
+            give_up()
             raise
 
     streams = max(1, min(flow.options.streams, flow.options.memory // part_size, -(-size // part_size)))
     with flow.memory(streams * part_size), ThreadPoolExecutor(streams, thread_name_prefix="parts") as pool:
         futures = [pool.submit(stream) for _ in range(streams)]
-        wait(futures, return_when=FIRST_EXCEPTION)
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:  # Ctrl-C: the streams end with the part that they are at
+            give_up()
+            raise
         for future in futures:
             future.result()
-    return hashing.hexdigest()
+    return hashing.digests()
 
 
 def read_pinned(store: ObjectStore, key: str, piece: memoryview, start: int, etag: str) -> None:
