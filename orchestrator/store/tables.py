@@ -29,7 +29,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from orchestrator.domain.state import AttemptState, JobState
 
@@ -114,6 +114,8 @@ pools = Table(
     _text("store"),
     _time("created_at", now=True),
     Column("usd_per_hour", Double, comment="what one slot costs for an hour"),
+    _reference("cluster_id", "clusters.id", nullable=True),
+    Column("pods", JSONB, comment="how its pods are made; null for pools of processes"),
 )
 
 workers = Table(
@@ -233,6 +235,8 @@ attempts = Table(
     Column("progress", Double),
     Column("note", Text, comment="what the job last said beside its progress"),
     Column("asked", Text, comment="what the control plane wants of it: checkpoint or move"),
+    _time("attached_at"),
+    Column("done_nodes", ARRAY(Integer), comment="nodes whose program has ended well, but the first"),
     Column("exit_code", Integer),
     _time("started_at", now=True),
     _time("finished_at"),
@@ -339,8 +343,24 @@ replicas = Table(
     Column("store", Text, nullable=False),
     Column("prefix", Text, nullable=False),
     _time("verified_at", now=True),
+    _text("state", default="verified"),
+    Column("bytes", BigInteger, comment="what was moved to make this copy"),
+    _time("changed_at", now=True),
+    Column(
+        "checked_at",
+        DateTime(timezone=True),
+        server_default=func.clock_timestamp(),
+        comment="when every byte was last hashed; null while it is being copied",
+    ),
+    _text("error", nullable=True),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), comment="the job that writes or checks this copy now"),
     PrimaryKeyConstraint("artifact_id", "store"),
     UniqueConstraint("store", "prefix"),
+    CheckConstraint("state IN ('copying', 'verified', 'stale', 'lost')", name="state_known"),
+    CheckConstraint("state <> 'copying' OR job_id IS NOT NULL", name="copying_has_job"),
+    Index("ix_replicas_unsettled", "state", "changed_at", postgresql_where=text("state <> 'verified'")),
+    Index("ix_replicas_job", "job_id", postgresql_where=text("job_id IS NOT NULL")),
+    Index("ix_replicas_checked", "checked_at", postgresql_where=text("state = 'verified'")),
 )
 
 models = Table(
@@ -390,4 +410,4 @@ components = Table(
     Column("ok", Boolean, nullable=False, server_default=text("true")),
 )
 
-from orchestrator.store import console_tables  # noqa: E402, F401 - the rest of `metadata`, which must be whole
+from orchestrator.store import cluster_tables, console_tables, registry_tables  # noqa: E402, F401 - the rest of `metadata`, which must be whole
