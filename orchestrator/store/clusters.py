@@ -1,0 +1,144 @@
+"""Clusters: references to where pods can run, and what their launchers found there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from orchestrator.domain.errors import Conflict, NotFound, nearest
+from orchestrator.domain.pods import Check, ClusterRef, ClusterView, CreateCluster, PodSettings
+from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool
+
+_ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{3 * HEARTBEAT_SECONDS} seconds'"
+_VIEWS = f"""
+    SELECT c.*, (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
+      (SELECT count(*) FROM workers w JOIN pools p ON p.id = w.pool_id
+       WHERE p.cluster_id = c.id AND {_ONLINE}) AS launchers
+    FROM clusters c
+"""
+
+
+def row_id(connection: Connection, name: str) -> int:
+    """The row of a cluster. Raises NotFound."""
+    known = {row.name: row.id for row in connection.execute(text("SELECT id, name FROM clusters"))}
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f"Did you mean {guess!r}?" if guess else "Add it with `neutrino cluster add`."
+        raise NotFound(f"There is no cluster {name!r}.", hint=hint, suggestions=[guess] if guess else [])
+    found: int = known[name]
+    return found
+
+
+def create(connection: Connection, cluster: CreateCluster) -> None:
+    """Write a reference down. Raises Conflict when the name is taken."""
+    statement = """
+        INSERT INTO clusters (name, ref) VALUES (:name, CAST(:ref AS jsonb)) ON CONFLICT DO NOTHING RETURNING 1
+    """
+    values = {"name": cluster.name, "ref": cluster.ref.model_dump_json(exclude_none=True)}
+    if connection.execute(text(statement), values).one_or_none() is None:
+        raise Conflict(f"There is a cluster {cluster.name} already.", hint="`neutrino cluster list` shows it.")
+
+
+def _view(row: Row[Any]) -> ClusterView:
+    ref = ClusterRef.model_validate(row.ref)
+    return ClusterView(
+        **{name: getattr(ref, name) for name in ClusterRef.model_fields},
+        name=row.name,
+        draining=row.draining,
+        pools=tuple(row.pools),
+        launchers=row.launchers,
+        asked_at=row.asked_at,
+        checked_at=row.checked_at,
+        checks=tuple(Check.model_validate(one) for one in row.checks),
+        created_at=row.created_at,
+    )
+
+
+def views(connection: Connection) -> list[ClusterView]:
+    """All clusters; they belong to the installation, not to a workspace."""
+    return [_view(row) for row in connection.execute(text(f"{_VIEWS} ORDER BY c.name"))]
+
+
+def get(connection: Connection, name: str) -> ClusterView:
+    """One cluster. Raises NotFound."""
+    found = row_id(connection, name)
+    return _view(connection.execute(text(f"{_VIEWS} WHERE c.id = :id"), {"id": found}).one())
+
+
+def launchers(connection: Connection, name: str) -> list[int]:
+    """The row ids of the workers that launch pods on a cluster and are alive."""
+    statement = f"""
+        SELECT w.id FROM workers w JOIN pools p ON p.id = w.pool_id WHERE p.cluster_id = :id AND {_ONLINE}
+    """
+    return list(connection.execute(text(statement), {"id": row_id(connection, name)}).scalars())
+
+
+def ask(connection: Connection, name: str) -> None:
+    """Let the launchers look at what they may do. Raises Conflict when there is none that could."""
+    if not launchers(connection, name):
+        raise Conflict(
+            f"No launcher of cluster {name} is online, and it is the launcher that looks.",
+            hint="Start `python -m workers.launcher` for one of its pools, or check from here with --here.",
+        )
+    statement = "UPDATE clusters SET asked_at = clock_timestamp() WHERE id = :id"
+    connection.execute(text(statement), {"id": row_id(connection, name)})
+
+
+def found(connection: Connection, worker_id: int, checks: Sequence[Check]) -> None:
+    """Write down what a launcher has found."""
+    statement = """
+        UPDATE clusters SET checked_at = clock_timestamp(), checks = CAST(:checks AS jsonb)
+        WHERE id = (SELECT p.cluster_id FROM workers w JOIN pools p ON p.id = w.pool_id WHERE w.id = :worker)
+    """
+    values = {"worker": worker_id, "checks": json.dumps([check.model_dump(mode="json") for check in checks])}
+    connection.execute(text(statement), values)
+
+
+def is_asked(connection: Connection, worker_id: int) -> tuple[bool, bool]:
+    """Whether somebody waits for a look at this worker's cluster, and whether the cluster is being drained."""
+    statement = """
+        SELECT c.asked_at > coalesce(c.checked_at, '-infinity') AND c.asked_at > clock_timestamp() - interval '5 minutes'
+          AS asked, c.draining
+        FROM workers w JOIN pools p ON p.id = w.pool_id JOIN clusters c ON c.id = p.cluster_id WHERE w.id = :worker
+    """
+    row = connection.execute(text(statement), {"worker": worker_id}).one_or_none()
+    return (False, False) if row is None else (bool(row.asked), bool(row.draining))
+
+
+def drain(connection: Connection, name: str, *, draining: bool) -> ClusterView:
+    """Let nothing new start there and what runs checkpoint and go; or undo that. Raises NotFound."""
+    statement = "UPDATE clusters SET draining = :draining WHERE id = :id"
+    connection.execute(text(statement), {"draining": draining, "id": row_id(connection, name)})
+    return get(connection, name)
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Forget a cluster. Raises Conflict while pools live on it."""
+    view = get(connection, name)
+    if view.pools:
+        raise Conflict(
+            f"Cluster {name} has pools: {', '.join(view.pools)}.",
+            hint="Drain it, then remove its pools with `neutrino pool remove`.",
+        )
+    connection.execute(text("DELETE FROM clusters WHERE name = :name"), {"name": name})
+
+
+def pod_pool(connection: Connection, pool_id: int) -> PodPool | None:
+    """What a launcher of this pool needs to know; None for a pool of processes."""
+    statement = """
+        SELECT c.name, c.ref, p.pods, p.cloud, p.gpu FROM pools p JOIN clusters c ON c.id = p.cluster_id
+        WHERE p.id = :pool
+    """
+    row = connection.execute(text(statement), {"pool": pool_id}).one_or_none()
+    if row is None:
+        return None
+    return PodPool(
+        cluster_name=row.name,
+        cluster=ClusterRef.model_validate(row.ref),
+        settings=PodSettings.model_validate(row.pods or {}),
+        cloud=row.cloud,
+        gpu=row.gpu,
+    )

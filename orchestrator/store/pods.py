@@ -1,0 +1,104 @@
+"""Attempts that live in pods: taken over from their launcher, kept alive, and what is said while they are on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.document import timeout_of
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.ids import AttemptId, encode
+from orchestrator.domain.protocol import Lease, NodeBeat, NodeReply, PodWait
+from orchestrator.domain.state import JobState
+from orchestrator.store import artifacts
+from orchestrator.store.fence import LIVE, Holder, hold
+from orchestrator.store.notify import JOBS, notify
+
+_ATTACH = """
+    UPDATE attempts a SET attached_at = coalesce(attached_at, clock_timestamp()),
+      lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second' ELSE lease_expires_at END
+    FROM jobs j, pools p
+    WHERE a.job_id = :job_id AND a.epoch = :epoch AND j.id = a.job_id AND p.id = a.pool_id
+    RETURNING j.document, j.workspace_id, p.store
+"""
+
+
+def attach(connection: Connection, attempt: AttemptId, node: int, token: str, lease: float) -> tuple[Lease, str]:
+    """A pod takes its attempt over: from now on it renews the lease, and the launcher does not. Returns the lease and the
+    store of the pool. Raises LeaseLost."""
+    if not hold(connection, Holder(attempt=attempt), [attempt]):
+        raise LeaseLost(f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt.")
+    values = {**attempt._asdict(), "leads": node == 0, "lease": lease}
+    row = connection.execute(text(_ATTACH), values).one()
+    resume = artifacts.last_checkpoints(connection, [attempt.job_id]).get(attempt.job_id)
+    made = Lease(
+        attempt=str(attempt),
+        token=token,
+        document=row.document,
+        timeout_seconds=timeout_of(row.document),
+        prefix=f"artifacts/{row.workspace_id}/{attempt}",
+        resume=resume,
+    )
+    return made, row.store
+
+
+_BEAT = f"""
+    WITH held AS (
+      SELECT a.job_id, a.epoch FROM attempts a WHERE a.job_id = :job_id AND a.epoch = :epoch AND {LIVE} FOR NO KEY UPDATE
+    )
+    UPDATE attempts a SET
+      lease_expires_at = CASE WHEN :node = 0 THEN clock_timestamp() + :lease * interval '1 second'
+        ELSE a.lease_expires_at END,
+      done_nodes = CASE WHEN :done AND NOT :node = ANY(coalesce(a.done_nodes, '{{}}'))
+        THEN array_append(coalesce(a.done_nodes, '{{}}'), :node) ELSE a.done_nodes END
+    FROM held JOIN jobs j ON j.id = held.job_id
+    WHERE a.job_id = held.job_id AND a.epoch = held.epoch
+    RETURNING j.state, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
+"""
+
+
+def beat(connection: Connection, attempt: AttemptId, said: NodeBeat, lease: float) -> NodeReply:
+    """Renew the lease that a pod holds, and tell it what to do."""
+    values = {**attempt._asdict(), "node": said.node, "done": said.done, "lease": lease}
+    row = connection.execute(text(_BEAT), values).one_or_none()
+    if row is None:
+        return NodeReply(live=False)
+    return NodeReply(live=True, cancel=row.state == JobState.CANCELLING, done=row.done)
+
+
+_SAY = f"""
+    WITH said AS (
+      SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[]), CAST(:reasons AS text[]),
+        CAST(:messages AS text[])) AS s(job_id, epoch, reason, message)
+    )
+    UPDATE jobs j SET reason = s.reason, message = s.message
+    FROM said s JOIN attempts a ON a.job_id = s.job_id AND a.epoch = s.epoch
+    WHERE j.id = s.job_id AND j.state = 'RUNNING' AND a.worker_id = :worker AND {LIVE}
+      AND (j.reason, j.message) IS DISTINCT FROM (s.reason, s.message)
+    RETURNING j.id
+"""
+
+
+def say(connection: Connection, worker_id: int, waits: Sequence[tuple[AttemptId, PodWait]]) -> None:
+    """Write down why attempts wait, or where they run, beside their jobs: only while they live, and only what is new."""
+    if not waits:
+        return
+    waits = sorted(waits, key=lambda one: one[0])
+    values: dict[str, Any] = {
+        "worker": worker_id,
+        "jobs": [attempt.job_id for attempt, _ in waits],
+        "epochs": [attempt.epoch for attempt, _ in waits],
+        "reasons": [one.reason.value for _, one in waits],
+        "messages": [one.message for _, one in waits],
+    }
+    told = list(connection.execute(text(_SAY), values).scalars())
+    if told:
+        notify(connection, {JOBS: told})
+
+
+def worker_of(connection: Connection, attempt: AttemptId) -> str:
+    """The public id of the launcher that holds an attempt."""
+    statement = "SELECT worker_id FROM attempts WHERE job_id = :job_id AND epoch = :epoch"
+    return encode("w", connection.execute(text(statement), attempt._asdict()).scalar_one())
