@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from orchestrator.alive import Alive
 from orchestrator.domain.errors import ServerUnavailable
 from orchestrator.store import components
 from orchestrator.store.session import Database
@@ -21,6 +22,7 @@ class Tick:
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._name = name
+        self._alive = Alive()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
 
@@ -35,6 +37,7 @@ class Tick:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._alive.beat()
             try:
                 with self._database.transaction() as connection:
                     components.seen(connection, self._name, "api", f"version {VERSION}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import psycopg
 
+from orchestrator.alive import Alive
 from orchestrator.domain.errors import ServerUnavailable
 from orchestrator.domain.ids import encode
 from orchestrator.scheduler import dispatcher, reconciler
@@ -51,6 +52,7 @@ class Scheduler:
         self._bells = bells
         self._name = f"scheduler@{socket.gethostname()}:{os.getpid()}"
         self.stop = threading.Event()
+        self._alive = Alive()
         self._chores = [
             Every(_SIGN_OF_LIFE_SECONDS, self._sign_of_life),
             Every(_TICK_SECONDS, self._reconcile),
@@ -60,6 +62,7 @@ class Scheduler:
     def run(self) -> None:
         """Work until stopped. While the database is away nothing can be decided, so nothing is."""
         while not self.stop.is_set():
+            self._alive.beat()
             try:
                 with self._database.listener(QUEUE, WORKERS) as notices:
                     self._work(notices)
@@ -69,6 +72,7 @@ class Scheduler:
 
     def _work(self, notices: psycopg.Connection[object]) -> None:
         while not self.stop.is_set():
+            self._alive.beat()
             for chore in self._chores:
                 chore.run_if_due()
             self._ring(dispatcher.dispatch(self._database))
