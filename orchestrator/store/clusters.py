@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import Conflict, NotFound, nearest
-from orchestrator.domain.pods import Check, ClusterRef, ClusterView, CreateCluster, PodSettings
+from orchestrator.domain.pods import Check, ClusterKind, ClusterRef, ClusterView, CreateCluster, PodSettings
 from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool
 
+IN_CLUSTER = "in-cluster"
 _ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{3 * HEARTBEAT_SECONDS} seconds'"
 _VIEWS = f"""
     SELECT c.*, (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
@@ -22,7 +24,11 @@ _VIEWS = f"""
 
 
 def row_id(connection: Connection, name: str) -> int:
-    """The row of a cluster. Raises NotFound."""
+    """The row of a cluster; the one called `in-cluster`, where the launcher itself lives, comes into being when it is
+    first named. Raises NotFound."""
+    if name == IN_CLUSTER:
+        with suppress(Conflict):
+            create(connection, CreateCluster(name=IN_CLUSTER, kind=ClusterKind.INCLUSTER))
     known = {row.name: row.id for row in connection.execute(text("SELECT id, name FROM clusters"))}
     if name not in known:
         guess = nearest(name, known)

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.document import timeout_of
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.domain.ids import AttemptId, encode
+from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import Lease, NodeBeat, NodeReply, PodWait
 from orchestrator.domain.state import JobState
-from orchestrator.store import artifacts
+from orchestrator.store import checkpoints
+from orchestrator.store.attempts import granted
 from orchestrator.store.fence import LIVE, Holder, hold
 from orchestrator.store.notify import JOBS, notify
 
@@ -21,7 +21,7 @@ _ATTACH = """
       lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second' ELSE lease_expires_at END
     FROM jobs j, pools p
     WHERE a.job_id = :job_id AND a.epoch = :epoch AND j.id = a.job_id AND p.id = a.pool_id
-    RETURNING j.document, j.workspace_id, p.store
+    RETURNING j.document, j.workspace_id, p.store, p.id AS pool_id
 """
 
 
@@ -32,16 +32,8 @@ def attach(connection: Connection, attempt: AttemptId, node: int, token: str, le
         raise LeaseLost(f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt.")
     values = {**attempt._asdict(), "leads": node == 0, "lease": lease}
     row = connection.execute(text(_ATTACH), values).one()
-    resume = artifacts.last_checkpoints(connection, [attempt.job_id]).get(attempt.job_id)
-    made = Lease(
-        attempt=str(attempt),
-        token=token,
-        document=row.document,
-        timeout_seconds=timeout_of(row.document),
-        prefix=f"artifacts/{row.workspace_id}/{attempt}",
-        resume=resume,
-    )
-    return made, row.store
+    sources = checkpoints.resumable(connection, [attempt.job_id], row.pool_id).get(attempt.job_id, ())
+    return granted(attempt, row, token, sources), row.store
 
 
 _BEAT = f"""
@@ -96,9 +88,3 @@ def say(connection: Connection, worker_id: int, waits: Sequence[tuple[AttemptId,
     told = list(connection.execute(text(_SAY), values).scalars())
     if told:
         notify(connection, {JOBS: told})
-
-
-def worker_of(connection: Connection, attempt: AttemptId) -> str:
-    """The public id of the launcher that holds an attempt."""
-    statement = "SELECT worker_id FROM attempts WHERE job_id = :job_id AND epoch = :epoch"
-    return encode("w", connection.execute(text(statement), attempt._asdict()).scalar_one())

@@ -1,0 +1,54 @@
+"""What pods and their launchers call, beside what every worker calls. See `orchestrator.domain.protocol`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from orchestrator.api.auth import WorkerOrAttempt
+from orchestrator.api.dependencies import Db
+from orchestrator.domain.errors import PermissionDenied
+from orchestrator.domain.ids import AttemptId, decode
+from orchestrator.domain.pods import Checked
+from orchestrator.domain.protocol import NodeBeat, NodeReply, PodLease
+from orchestrator.settings import heartbeat_seconds, lease_seconds
+from orchestrator.store import clusters, pods
+from orchestrator.store.tokens import Principal
+
+router = APIRouter(prefix="/v1/worker", tags=["workers"])
+
+_Token = Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]
+
+
+def _attempt(caller: Principal) -> AttemptId:
+    if caller.attempt is None:
+        raise PermissionDenied("Only a pod calls this, with the token of its attempt.")
+    return caller.attempt
+
+
+@router.post("/attach")
+def attach(db: Db, caller: WorkerOrAttempt, token: _Token, node: Annotated[int, Query(ge=0, le=1023)] = 0) -> PodLease:
+    """A pod takes its attempt over from the launcher. 409 `lease_lost` when it is no longer the job's current one."""
+    with db.transaction() as connection:
+        lease, store = pods.attach(connection, _attempt(caller), node, token.credentials, lease_seconds())
+    return PodLease(
+        lease=lease, store=store, lease_seconds=lease_seconds(), heartbeat_seconds=heartbeat_seconds()
+    )
+
+
+@router.post("/node")
+def node(db: Db, caller: WorkerOrAttempt, beat: NodeBeat) -> NodeReply:
+    """A node of an attempt lives. The first node renews the lease."""
+    with db.transaction() as connection:
+        return pods.beat(connection, _attempt(caller), beat, lease_seconds())
+
+
+@router.post("/checked", status_code=204)
+def checked(db: Db, caller: WorkerOrAttempt, found: Checked) -> None:
+    """What a launcher has found on the cluster of its pool."""
+    if caller.attempt is not None:
+        raise PermissionDenied("The token of an attempt speaks for that attempt only.")
+    with db.transaction() as connection:
+        clusters.found(connection, decode("w", found.worker), found.checks)
