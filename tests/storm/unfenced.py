@@ -9,7 +9,7 @@ from orchestrator.store import fence
 def main() -> None:
     """Serve like `orchestrator.api`, without the fence."""
     fence._HOLD = fence._HOLD.replace(fence.LIVE, "true")
-    from orchestrator.api.__main__ import main as serve
+    from orchestrator.server import main as serve
 
     serve()
 

@@ -1,0 +1,83 @@
+"""Who is at the browser, and what they may do: the same ladder of roles as the API's tokens."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Depends, Form, Request
+
+from orchestrator.domain import roles
+from orchestrator.domain.errors import PermissionDenied
+from orchestrator.store import sessions
+from orchestrator.store.session import Database
+from orchestrator.store.sessions import Session
+
+COOKIE = "neutrino_session"
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in here; `back` is where they wanted to go."""
+
+    def __init__(self, back: str) -> None:
+        super().__init__(back)
+        self.location = f"/login?next={quote(back, safe='')}" if back not in {"", "/"} else "/login"
+
+
+def _session(request: Request) -> Session:
+    secret = request.cookies.get(COOKIE)
+    database: Database = request.app.state.database
+    found = None
+    if secret:
+        with database.transaction() as connection:
+            found = sessions.find(connection, secret)
+    if found is None:
+        asked = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        raise SignInNeeded(asked if request.method == "GET" else "/")
+    request.state.session = found
+    return found
+
+
+def _at_least(role: str) -> Callable[[Session], Session]:
+    def check(session: Annotated[Session, Depends(_session)]) -> Session:
+        roles.require(session.role, role)
+        return session
+
+    return check
+
+
+def _acting(role: str) -> Callable[..., Session]:
+    """For actions: the form must have come from a page that this session was shown."""
+
+    def check(
+        session: Annotated[Session, Depends(_at_least(role))], csrf: Annotated[str, Form(max_length=100)] = ""
+    ) -> Session:
+        if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
+            raise PermissionDenied(
+                "This form is not from your present session.", hint="Go back, reload the page, and try again."
+            )
+        return session
+
+    return check
+
+
+Viewer = Annotated[Session, Depends(_at_least("viewer"))]
+Submitter = Annotated[Session, Depends(_at_least("submitter"))]
+Operator = Annotated[Session, Depends(_at_least("operator"))]
+Admin = Annotated[Session, Depends(_at_least("admin"))]
+
+# The same for POST routes, which check the token of the form, too.
+ActingViewer = Annotated[Session, Depends(_acting("viewer"))]
+ActingSubmitter = Annotated[Session, Depends(_acting("submitter"))]
+ActingOperator = Annotated[Session, Depends(_acting("operator"))]
+ActingAdmin = Annotated[Session, Depends(_acting("admin"))]
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+Db = Annotated[Database, Depends(_database)]

@@ -1,0 +1,26 @@
+"""The application: pages, the live stream, static files. `orchestrator.server` puts it next to the API."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from orchestrator.dashboard import errors, live, static
+from orchestrator.dashboard.headers import Headers
+from orchestrator.dashboard.views import login, overview
+from orchestrator.store.changes import Changes
+from orchestrator.store.session import Database
+
+
+def create_app(database: Database, changes: Changes) -> FastAPI:
+    """The dashboard on a database; `changes` tells it what is new."""
+    app = FastAPI(title="Neutrino dashboard", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.database = database
+    app.state.live = live.Live(database, changes)
+    errors.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=700)
+    app.add_middleware(Headers)
+    for module in (login, overview, live):
+        app.include_router(module.router)
+    app.mount("/static", static.Files(), name="static")
+    return app

@@ -1,0 +1,75 @@
+"""How things are written on a page. Templates use these as filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
+
+
+def size(count: float | None) -> str:
+    """Bytes: `1.5 GiB`."""
+    if count is None:
+        return "—"
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_BYTES) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} {_BYTES[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_BYTES[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time: `3.2s`, `4m 10s`, `2h 5m`, `3d 4h`."""
+    if seconds is None:
+        return "—"
+    seconds = max(0.0, float(seconds))
+    for whole, name, part, part_name in _SPANS:
+        if seconds >= whole:
+            rest = int(seconds % whole // part)
+            return f"{int(seconds // whole)}{name} {rest}{part_name}" if rest else f"{int(seconds // whole)}{name}"
+    return f"{seconds:.1f}s" if 0 < seconds < 10 else f"{seconds:.0f}s"
+
+
+def ago(at: datetime, now: datetime | None = None) -> str:
+    """A moment as seen from now: `3s ago`, `in 5m`."""
+    seconds = ((now or datetime.now(UTC)) - at).total_seconds()
+    if seconds < 0:
+        return f"in {duration(-seconds).split(' ')[0]}"
+    return f"{duration(int(seconds)).split(' ')[0]} ago"
+
+
+def utc(at: datetime) -> str:
+    """A moment in full: `2026-11-21 13:05:09 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def number(value: float | None) -> str:
+    """A count or a measure: `12,345`, `0.9944`."""
+    if value is None:
+        return "—"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def money(usd: float | None) -> str:
+    """US dollars: `$12.34`; cents and less are not rounded away."""
+    if usd is None:
+        return "—"
+    return f"${usd:,.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.4f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one: `45 %`."""
+    return "—" if share is None else f"{share * 100:.0f} %"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "size": size,
+    "duration": duration,
+    "ago": ago,
+    "utc": utc,
+    "number": number,
+    "money": money,
+    "percent": percent,
+}

@@ -1,0 +1,58 @@
+"""Templates. A page and its live parts are one: htmx asks for the page again and gets only the block it shows."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from orchestrator.dashboard import static
+from orchestrator.dashboard.formats import FILTERS
+from orchestrator.domain import roles
+from orchestrator.version import VERSION
+
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "neutrino_theme"
+
+
+@cache
+def environment() -> Environment:
+    """The templates. Everything is escaped; a name that is not given is an error, not an empty string."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(FILTERS)
+    made.globals.update(static=static.address, version=VERSION, allows=roles.allows)
+    made.globals["ui"] = made.get_template("_macros.html").module
+    return made
+
+
+def render(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """Answer with a page.
+
+    A request of htmx (`HX-Target: section#queue`) gets the block of that name alone, when the template has one: the id
+    of an element and the name of its block are the same.
+    """
+    page = environment().get_template(template)
+    theme = request.cookies.get(THEME_COOKIE, "auto")
+    values = {
+        "request": request,
+        "viewer": getattr(request.state, "session", None),
+        "path": request.url.path,
+        "here": f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
+        "theme": theme if theme in THEMES else "auto",
+        **context,
+    }
+    part = request.headers.get("HX-Target", "").rpartition("#")[2]
+    block = page.blocks.get(part)
+    html = "".join(block(page.new_context(values))) if block else page.render(values)
+    return HTMLResponse(html, status_code=status, headers={"Vary": "HX-Target, Cookie"})

@@ -1,0 +1,110 @@
+"""Signing in and out, and the choice of light or dark."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from anyio.from_thread import run as run_in_loop
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from orchestrator.dashboard.access import COOKIE, ActingViewer, Db
+from orchestrator.dashboard.live import Live
+from orchestrator.dashboard.render import THEME_COOKIE, THEMES, render
+from orchestrator.domain import roles
+from orchestrator.domain.errors import PermissionDenied, RateLimited
+from orchestrator.store import sessions, tokens
+from orchestrator.store.tokens import Principal
+
+router = APIRouter()
+
+_YEAR_SECONDS = 31_536_000
+
+
+def _inside(address: str) -> str:
+    """A place of ours to go to after signing in; never another host."""
+    plain = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if plain else "/"
+
+
+def _own_form(request: Request) -> None:
+    """Before there is a session there is no token in the form, so the browser has to say where it comes from."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+        raise PermissionDenied("This form came from another site.", hint="Open the dashboard itself and sign in there.")
+
+
+def sign_in(request: Request, db: Db, principal: Principal, to: str) -> Response:
+    """Begin a session with a new secret, and end the one that this browser had."""
+    with db.transaction() as connection:
+        before = sessions.find(connection, request.cookies.get(COOKIE, ""))
+        if before is not None:
+            sessions.end(connection, before.id)
+        secret = sessions.begin(connection, principal)
+    answer = RedirectResponse(_inside(to), status_code=303)
+    answer.set_cookie(
+        COOKIE,
+        secret,
+        max_age=sessions.LIFETIME_HOURS * 3600,
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+def _form(request: Request, to: str, error: str | None = None, status: int = 200) -> Response:
+    return render(request, "login.html", status=status, next=_inside(to), error=error)
+
+
+@router.get("/login")
+def form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the usual name in the address
+    """The form."""
+    return _form(request, next)
+
+
+@router.post("/login")
+def with_token(
+    request: Request,
+    db: Db,
+    token: Annotated[str, Form(max_length=500)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",  # noqa: A002
+) -> Response:
+    """Sign in with a token of a person."""
+    _own_form(request)
+    address = request.client.host if request.client else ""
+    with db.transaction() as connection:
+        try:
+            sessions.forgive(connection, address)
+        except RateLimited as error:
+            return _form(request, next, f"{error.message} {error.hint}", 429)
+        principal = tokens.authenticate(connection, token.strip())
+        if principal is None or principal.role not in roles.LADDER:
+            sessions.failed(connection, address)
+            return _form(request, next, "This token is unknown, expired or revoked, or it belongs to a worker.", 401)
+    return sign_in(request, db, principal, next)
+
+
+@router.post("/logout")
+def sign_out(request: Request, db: Db, viewer: ActingViewer) -> Response:
+    """End the session and its streams."""
+    with db.transaction() as connection:
+        sessions.end(connection, viewer.id)
+    live: Live = request.app.state.live
+    run_in_loop(_end_streams, live, viewer.id)
+    answer = RedirectResponse("/login", status_code=303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+async def _end_streams(live: Live, session: int) -> None:
+    live.end(session)
+
+
+@router.post("/ui/theme")
+def choose_theme(
+    theme: Annotated[str, Form(max_length=10)] = "auto", back: Annotated[str, Form(max_length=2000)] = "/"
+) -> Response:
+    """Light, dark, or as the system has it."""
+    answer = RedirectResponse(_inside(back), status_code=303)
+    answer.set_cookie(THEME_COOKIE, theme if theme in THEMES else "auto", max_age=_YEAR_SECONDS, samesite="lax")
+    return answer
