@@ -20,7 +20,7 @@ from orchestrator.domain.errors import (
     ServerUnavailable,
     TooLarge,
 )
-from orchestrator.domain.faults import dotted
+from orchestrator.domain.location import dotted
 from orchestrator.domain.spec import MAX_FILE_BYTES
 
 log = logging.getLogger(__name__)

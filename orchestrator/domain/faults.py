@@ -2,95 +2,59 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from orchestrator.domain.errors import FieldError, nearest
+from orchestrator.domain.errors import FieldError
+from orchestrator.domain.location import locate
+from orchestrator.domain.wording import explain
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_PATTERN_HINTS = {
-    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "Use 1 to 63 of a-z, 0-9 and '-', with a letter or digit at both ends.",
-    r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$": "Write it as package.module:function.",
-}
 
-
-def dotted(path: Iterable[str | int]) -> str:
-    """`("spec", "files", 0, "path")` as `spec.files[0].path`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in {Union, types.UnionType, tuple, list, dict} or get_args(annotation):
-        for argument in get_args(annotation):
-            yield from _models_in(argument)
-
-
-def _keys_at(root: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The field names, as written in documents, of the model that the path leads to."""
-    model: type[BaseModel] | None = root
-    for part in path:
-        if model is None or isinstance(part, int):
-            continue
-        field = next((f for n, f in model.model_fields.items() if part in {n, f.alias}), None)
-        model = next(iter(_models_in(field.annotation)), None) if field else None
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
-
-
-def _unknown_key(error: ErrorDetails, root: type[BaseModel]) -> tuple[str, str | None]:
-    *parents, key = error["loc"]
-    keys = _keys_at(root, parents)
-    guess = nearest(str(key), keys)
-    hint = f"Did you mean {guess!r}?" if guess else f"Known here: {', '.join(sorted(keys))}." if keys else None
-    return "unknown field", hint
-
-
-def _pattern(error: ErrorDetails, _root: type[BaseModel]) -> tuple[str, str | None]:
-    pattern = error["ctx"]["pattern"]
-    return f"{str(error['input'])[:80]!r} is not allowed here", _PATTERN_HINTS.get(pattern, f"It must match {pattern}")
-
-
-def _choice(error: ErrorDetails, _root: type[BaseModel]) -> tuple[str, str | None]:
-    expected = str(error["ctx"]["expected"])
-    guess = nearest(str(error["input"]), [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")])
-    return (
-        f"{str(error['input'])[:80]!r} is not one of {expected}",
-        f"Did you mean {guess!r}?" if guess else None,
-    )
-
-
-def _value(error: ErrorDetails, _root: type[BaseModel]) -> tuple[str, str | None]:
-    return str(error["ctx"]["error"]), None
-
-
-_EXPLAIN: dict[str, Callable[[ErrorDetails, type[BaseModel]], tuple[str, str | None]]] = {
-    "extra_forbidden": _unknown_key,
-    "string_pattern_mismatch": _pattern,
-    "enum": _choice,
-    "literal_error": _choice,
-    "value_error": _value,
-}
-
-
-def field_errors(error: ValidationError, root: type[BaseModel], rename: Callable[[str], str] = str) -> list[FieldError]:
-    """Every fault in `error`; `rename` maps a dotted path of `root` to the path in the document."""
+def field_errors(details: Iterable[ErrorDetails], root: Any, rename: Callable[[str], str] = str) -> list[FieldError]:
+    """Every fault in `details`, which pydantic found in a value of the annotation `root`; `rename` maps a dotted path
+    of `root` to the path in the document. A value that fits none of several forms has one fault that names them all."""
     found: list[FieldError] = []
-    for detail in error.errors(include_url=False):
-        raised = detail.get("ctx", {}).get("error")
-        if faults := getattr(raised, "faults", None):
+    forms: dict[str, int] = {}
+    details = list(details)
+    places = [detail["loc"] for detail in details]
+    for detail in details:
+        if detail["type"] == "too_short" and any(detail["loc"] == one[:-1] for one in places):
+            continue  # pydantic counts only the items that are right
+        if faults := getattr(detail.get("ctx", {}).get("error"), "faults", None):
             found.extend(faults)
             continue
-        explain = _EXPLAIN.get(detail["type"])
-        message, hint = explain(detail, root) if explain else (detail["msg"][:1].lower() + detail["msg"][1:], None)
-        location = [part for part in detail["loc"] if part != "[key]"]
-        found.append(FieldError(rename(dotted(location)), message, hint))
+        at = locate(root, detail["loc"])
+        message, hint = explain(detail, at)
+        path = rename(at.path)
+        if path in forms:
+            before = found[forms[path]]
+            found[forms[path]] = FieldError(path, _either(before.message, message), before.hint or hint)
+            continue
+        if at.chosen:
+            forms[path] = len(found)
+        found.append(FieldError(path, message, hint))
     return found
+
+
+def _either(one: str, other: str) -> str:
+    """`must be text, not 1` and `must be a list, not 1` as one."""
+    needed, _, instead = one.partition(", not ")
+    end = f", not {instead}"
+    if other.removeprefix("must be ").removesuffix(end) in needed:
+        return one
+    if other.startswith("must be ") and other.endswith(end):
+        return f"{needed} or {other.removeprefix('must be ').removesuffix(end)}{end}"
+    return f"{one}, or {other}"
+
+
+def beyond(faults: Iterable[FieldError], known: Iterable[FieldError]) -> list[FieldError]:
+    """The faults that lie neither at nor below a place for which a fault is known already."""
+    taken = [fault.path for fault in known]
+    return [fault for fault in faults if not any(_within(fault.path, path) for path in taken)]
+
+
+def _within(path: str, above: str) -> bool:
+    return path == above or path.startswith((f"{above}.", f"{above}["))

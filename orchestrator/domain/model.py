@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
@@ -27,7 +27,9 @@ class _RefusesInOurWords(_Metaclass):
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:
-            raise InvalidSpec.of(field_errors(error, cls)) from None  # type: ignore[arg-type]
+            model = cast("type[Model]", cls)
+            faults = field_errors(error.errors(include_url=False), model, model.document_path)
+            raise InvalidSpec.of(faults) from None
 
 
 if TYPE_CHECKING:
@@ -52,3 +54,9 @@ class Model(_Base):
         serialize_by_alias=True,
         allow_inf_nan=False,
     )
+    _stands_at: ClassVar[str] = ""
+
+    @classmethod
+    def document_path(cls, path: str) -> str:
+        """Where a field of this model stands in a document, so that a fault has one path, however it was written."""
+        return f"{cls._stands_at}.{path}" if cls._stands_at and path else cls._stands_at or path

@@ -19,13 +19,22 @@ _MEMORY_UNITS = {
 _GPU = re.compile(r"^([A-Za-z][A-Za-z0-9-]{0,31})(?::(\d{1,4}))?$", re.ASCII)
 
 
+class Unreadable(ValueError):
+    """Text that is no amount: what is wrong, and how it is written."""
+
+    def __init__(self, fault: str, hint: str) -> None:
+        super().__init__(f"{fault}; {hint}")
+        self.fault = fault
+        self.hint = f"{hint[:1].upper()}{hint[1:]}."
+
+
 def parse_duration(value: object) -> float:
     """Seconds in `1h30m`, `90s` or a plain number of seconds. Raises ValueError otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     match = _DURATION.match(value.strip()) if isinstance(value, str) and value.strip() else None
     if match is None:
-        raise ValueError("not a duration; write 90s, 15m, 1h30m or 2d")
+        raise Unreadable("not a duration", "write 90s, 15m, 1h30m or 2d")
     return sum(float(part) * unit for part, unit in zip(match.groups(), _UNIT_SECONDS, strict=True) if part)
 
 
@@ -46,7 +55,7 @@ def parse_memory(value: object) -> int:
         return value
     match = _MEMORY.match(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("not an amount of memory; write 512Mi, 8Gi or 1.5G")
+        raise Unreadable("not an amount of memory", "write 512Mi, 8Gi or 1.5G")
     return int(float(match[1]) * _MEMORY_UNITS[match[2]])
 
 
@@ -56,6 +65,16 @@ def format_memory(amount: int) -> str:
         if amount and amount % 1024**power == 0:
             return f"{amount // 1024**power}{prefix}i"
     return str(amount)
+
+
+def format_bytes(amount: int) -> str:
+    """Bytes for people: 1610612736 as `1.5 GiB`."""
+    size = float(amount)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TiB"
 
 
 class Gpu(NamedTuple):
@@ -74,7 +93,7 @@ def parse_gpu(value: object) -> Gpu:
         return value
     match = _GPU.match(value) if isinstance(value, str) else None
     if match is None or (match[2] is not None and int(match[2]) == 0):
-        raise ValueError("not a GPU request; write T4, A100:8 or H100:1")
+        raise Unreadable("not a GPU request", "write T4, A100:8 or H100:1")
     return Gpu(match[1].upper(), int(match[2] or 1))
 
 

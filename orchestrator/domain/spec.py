@@ -9,13 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.errors import FieldError
+from orchestrator.domain.faults import beyond, field_errors
 from orchestrator.domain.model import Model
 from orchestrator.domain.quantities import Duration, GpuRequest, Memory
 from orchestrator.domain.workloads import check_workload
@@ -27,6 +38,7 @@ _DAY = 86400.0
 _FIRST = ("workload", "dataset", "command", "entrypoint")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+METADATA = ("name", "labels")
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,128}$")]
 Entrypoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", max_length=256)]
@@ -89,6 +101,8 @@ class Resources(Model):
     gpu: GpuRequest | None = None
     cpu: float = Field(default=1.0, gt=0, le=1024)
     memory: Memory | None = Field(default=None, ge=16 * 1024**2, le=64 * 1024**4)
+    _stands_at: ClassVar[str] = "spec.resources"
+
     nodes: int = Field(default=1, ge=1, le=1024)
 
 
@@ -111,6 +125,8 @@ class Retry(Model):
 
 class Outputs(Model):
     """What becomes of the files a job leaves behind. With `model` they are registered as the next version of it."""
+    _stands_at: ClassVar[str] = "spec.retry"
+
 
     model: Name | None = None
 
@@ -123,6 +139,8 @@ class SourceFile(Model):
     size: int = Field(ge=0, le=MAX_FILE_BYTES)
     executable: bool = False
 
+
+    _stands_at: ClassVar[str] = "spec.outputs"
 
 class JobSpec(Model):
     """What every kind of job has."""
@@ -156,7 +174,31 @@ class JobSpec(Model):
         """The JSON document of this spec, without what equals the default; what the job runs comes first."""
         body = self.model_dump(mode="json", exclude_defaults=True)
         body = {key: body[key] for key in _FIRST if key in body} | body
-        metadata = {key: body.pop(key) for key in ("name", "labels") if key in body}
+        metadata = {key: body.pop(key) for key in METADATA if key in body}
+    @classmethod
+    def document_path(cls, path: str) -> str:
+        head = path.split(".", 1)[0].split("[", 1)[0]
+        return f"metadata.{path}" if head in METADATA else f"spec.{path}" if path else "spec"
+
+    @classmethod
+    def misfits(cls, given: Mapping[str, Any]) -> list[FieldError]:  # noqa: ARG003 - for the kinds that have any
+        """What is wrong with fields together. Called whatever is wrong with single ones, so that all is told at once;
+        `given` may hold anything."""
+        return []
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_every_fault(cls, data: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            made, faults = read(data), list[FieldError]()
+        except ValidationError as error:
+            made, faults = None, field_errors(error.errors(include_url=False), cls, cls.document_path)
+        if isinstance(data, Mapping):
+            faults += beyond(cls.misfits(data), faults)
+        if made is None or faults:
+            raise SpecFaults(faults)
+        return made
+
         return {"apiVersion": "neutrino/v1", "kind": self.kind, "metadata": metadata, "spec": body}
 
     def spec(self) -> str:
@@ -179,11 +221,12 @@ class Train(JobSpec):
     workload: str = Field(max_length=64)
     dataset: str | None = Field(default=None, max_length=2048)
 
-    @model_validator(mode="after")
-    def _workload_accepts(self) -> Train:
-        if faults := check_workload(self.workload, self.params, self.dataset):
-            raise SpecFaults(faults)
-        return self
+    @classmethod
+    def misfits(cls, given: Mapping[str, Any]) -> list[FieldError]:
+        workload, params, dataset = given.get("workload"), given.get("params", {}), given.get("dataset")
+        if not isinstance(workload, str) or not isinstance(params, Mapping) or not isinstance(dataset, str | None):
+            return []
+        return check_workload(workload, params, dataset)
 
 
 class Command(JobSpec):
@@ -195,11 +238,12 @@ class Command(JobSpec):
     entrypoint: Entrypoint | None = None
     files: tuple[SourceFile, ...] = Field(default=(), max_length=MAX_FILES)
 
-    @model_validator(mode="after")
-    def _one_program(self) -> Command:
-        if (self.command is None) == (self.entrypoint is None):
-            raise ValueError("give either command or entrypoint, one of them")
-        return self
+    @classmethod
+    def misfits(cls, given: Mapping[str, Any]) -> list[FieldError]:
+        if (given.get("command") is None) != (given.get("entrypoint") is None):
+            return []
+        hint = "Write `command: [program, argument]` or `entrypoint: package.module:function`."
+        return [FieldError("spec", "give either command or entrypoint, one of them", hint)]
 
     @field_validator("command")
     @classmethod

@@ -7,6 +7,7 @@ its name in the entry points `neutrino.workloads`.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from orchestrator.domain.errors import FieldError, nearest
+from orchestrator.domain.faults import field_errors
 from orchestrator.domain.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from pydantic_core import ErrorDetails
 
 DIGITS = "builtin://digits"
 MAX_SEED = 2**32 - 1
@@ -126,22 +126,19 @@ def _param_faults(info: WorkloadInfo, params: Mapping[str, Any]) -> list[FieldEr
     try:
         info.params.model_validate(dict(params))
     except ValidationError as error:
-        return [_fault(info.params, details) for details in error.errors(include_url=False, include_context=False)]
+        return [_fault(info.params, fault) for fault in field_errors(error.errors(include_url=False), info.params)]
     return []
 
 
-def _fault(params: type[Params], details: ErrorDetails) -> FieldError:
-    """One of pydantic's findings as a fault of the document, with what the parameter means as the hint."""
-    name = str(details["loc"][0])
-    path = f"spec.params.{name}"
-    if name not in params.model_fields:
-        return FieldError(
-            path,
-            f"unknown parameter {reprlib.repr(name)}.",
-            _suggest(name, params.model_fields, "Parameters"),
-        )
-    message = details["msg"].removeprefix("Value error, ")
-    return FieldError(path, f"{message}.", f"It is the {params.model_fields[name].description}.")
+def _fault(params: type[Params], fault: FieldError) -> FieldError:
+    """A fault of a parameter as one of the document, with what the parameter means as the hint."""
+    name = re.split(r"[.\[]", fault.path, maxsplit=1)[0]
+    path = f"spec.params.{fault.path}"
+    if name in params.model_fields:
+        return FieldError(path, f"{fault.message}.", f"It is the {params.model_fields[name].description}.")
+    return FieldError(
+        path, f"unknown parameter {reprlib.repr(name)}.", _suggest(name, params.model_fields, "Parameters")
+    )
 
 
 def _suggest(name: str, choices: Iterable[str], plural: str) -> str:

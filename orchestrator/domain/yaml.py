@@ -18,7 +18,7 @@ import yaml
 
 from orchestrator.domain import document as documents
 from orchestrator.domain.errors import FieldError, InvalidSpec
-from orchestrator.domain.faults import dotted
+from orchestrator.domain.location import dotted
 from orchestrator.domain.spec import JobSpec
 
 MAX_BYTES = 1024**2

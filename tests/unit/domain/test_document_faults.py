@@ -10,14 +10,19 @@ import pytest
 
 from orchestrator.domain.document import MAX_DEPTH
 from orchestrator.domain.errors import FieldError, InvalidSpec
-from orchestrator.domain.spec import Train
+from orchestrator.domain.model import Model
+from orchestrator.domain.spec import Resources, Train
 from tests.unit.domain.documents import COMMAND, TRAIN, document_with, fault_of, faults_of
 
 
 @pytest.mark.parametrize("document", [None, [], "kind: Train", 1])
 def test_a_document_is_a_mapping(document: object) -> None:
-    assert fault_of(document) == FieldError("", "must be a mapping with apiVersion, kind, metadata and spec")
+    message = "must be a mapping with apiVersion, kind, metadata and spec"
+    assert fault_of(document) == FieldError("", message, "See /schemas/job.v1.json, or `neutrino schema`.")
 
+
+LABEL_KEY = "Use 1 to 63 of a-z, A-Z, 0-9, '.', '_', '/' and '-', with a letter or digit at both ends."
+ONE_PROGRAM = "Write `command: [program, argument]` or `entrypoint: package.module:function`."
 
 REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     # the envelope
@@ -40,13 +45,13 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("unknown kind", document_with(TRAIN, "kind", "Trian"), "kind", "is 'Trian'", "Did you mean 'Train'?"),
     ("strange kind", document_with(TRAIN, "kind", "Pod"), "kind", "is 'Pod'", "Known kinds: Train, Command."),
     ("kind of a wrong type", document_with(TRAIN, "kind", ["Train"]), "kind", "is ['Train']", "Did you mean 'Train'?"),
-    ("spec of a wrong type", document_with(TRAIN, "spec", []), "spec", "must be a mapping", None),
+    ("spec of a wrong type", document_with(TRAIN, "spec", []), "spec", "must be a mapping", "Write spec: {…}."),
     (
         "name in the wrong place",
         document_with(TRAIN, "spec/name", "x"),
         "spec.name",
         "belongs under metadata.name",
-        None,
+        "Move it to metadata.name.",
     ),
     # unknown fields and the nearest key
     (
@@ -81,7 +86,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
         )
         for name in ("", "Digits", "a_b", "-a", "a-", "a b", "a\n", "ä", "a" * 64, "../a")
     ),
-    ("name missing", document_with(TRAIN, "metadata", {}), "metadata.name", "field required", None),
+    ("name missing", document_with(TRAIN, "metadata", {}), "metadata.name", "is required", "Add `name`."),
     # workloads, parameters, datasets
     (
         "unknown workload",
@@ -115,7 +120,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
         "parameter out of range",
         document_with(TRAIN, "spec/params/epochs", 0),
         "spec.params.epochs",
-        "Input should be greater than or equal to 1.",
+        "must be at least 1, not 0.",
         "It is the largest number of passes over the training images.",
     ),
     (
@@ -152,85 +157,85 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
         "retries out of range",
         document_with(TRAIN, "spec/retry/max", 101),
         "spec.retry.max",
-        "input should be less than or equal to 100",
+        "must be at most 100, not 101",
         None,
     ),
     (
         "no money",
         document_with(TRAIN, "spec/placement/maxCostUsd", 0),
         "spec.placement.maxCostUsd",
-        "input should be greater than 0",
+        "must be more than 0, not 0",
         None,
     ),
     (
         "half a node",
         document_with(TRAIN, "spec/resources/nodes", 1.5),
         "spec.resources.nodes",
-        "input should be a valid integer, got a number with a fractional part",
-        None,
+        "must be a whole number, not 1.5",
+        "Write a plain number, such as 4.",
     ),
     (
         "too little memory",
         document_with(TRAIN, "spec/resources/memory", "1Ki"),
         "spec.resources.memory",
-        "input should be greater than or equal to 16777216",
+        "must be at least 16Mi, not 1Ki",
         None,
     ),
     (
         "memory without sense",
         document_with(TRAIN, "spec/resources/memory", "much"),
         "spec.resources.memory",
-        "not an amount of memory; write 512Mi, 8Gi or 1.5G",
-        None,
+        "not an amount of memory",
+        "Write 512Mi, 8Gi or 1.5G.",
     ),
     (
         "more memory than numbers hold",
         document_with(TRAIN, "spec/resources/memory", "9" * 400 + "Gi"),
         "spec.resources.memory",
-        "not an amount of memory; write 512Mi, 8Gi or 1.5G",
-        None,
+        "not an amount of memory",
+        "Write 512Mi, 8Gi or 1.5G.",
     ),
     (
         "gpu without sense",
         document_with(TRAIN, "spec/resources/gpu", "T4:none"),
         "spec.resources.gpu",
-        "not a GPU request; write T4, A100:8 or H100:1",
-        None,
+        "not a GPU request",
+        "Write T4, A100:8 or H100:1.",
     ),
-    ("no time", document_with(TRAIN, "spec/timeout", 0), "spec.timeout", "input should be greater than 0", None),
+    ("no time", document_with(TRAIN, "spec/timeout", 0), "spec.timeout", "must be more than 0s, not 0s", None),
     (
         "more than a month",
         document_with(TRAIN, "spec/timeout", "31d"),
         "spec.timeout",
-        "input should be less than or equal to 2592000",
+        "must be at most 30d, not 31d",
         None,
     ),
     (
         "time without sense",
         document_with(TRAIN, "spec/timeout", "soon"),
         "spec.timeout",
-        "not a duration; write 90s, 15m, 1h30m or 2d",
-        None,
+        "not a duration",
+        "Write 90s, 15m, 1h30m or 2d.",
     ),
     (
         "label that is a number",
         document_with(TRAIN, "metadata/labels", {"team": 1}),
         "metadata.labels.team",
-        "input should be a valid string",
-        None,
+        "must be text, not 1",
+        'Put it in quotes: "1".',
     ),
     (
         "label key",
         document_with(TRAIN, "metadata/labels", {"team ": "a"}),
         "metadata.labels.team ",
         "'team ' is not allowed here",
-        "It must match ^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$",
+        LABEL_KEY,
     ),
     (
         "too many labels",
         document_with(TRAIN, "metadata/labels", {f"k{n}": "" for n in range(33)}),
         "metadata.labels",
-        "dictionary should have at most 32 items after validation, not more",
+        "must have at most 32 items",
         None,
     ),
     # environment
@@ -258,15 +263,15 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
         "env that is a number",
         document_with(COMMAND, "spec/env/N", 1),
         "spec.env.N",
-        "input should be a valid string",
-        None,
+        "must be text, not 1",
+        'Put it in quotes: "1".',
     ),
     # commands
     (
         "empty argv",
         document_with(COMMAND, "spec/command", []),
         "spec.command",
-        "tuple should have at least 1 item after validation, not 0",
+        "must have at least 1 item",
         None,
     ),
     (
@@ -280,17 +285,23 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str | None]] = [
         "argv as text",
         document_with(COMMAND, "spec/command", "true"),
         "spec.command",
-        "input should be a valid tuple",
-        None,
+        "must be a list, not 'true'",
+        "Put it in brackets: [true].",
     ),
     (
         "two programs",
         document_with(COMMAND, "spec/entrypoint", "a:b"),
         "spec",
         "give either command or entrypoint, one of them",
-        None,
+        ONE_PROGRAM,
     ),
-    ("no program", document_with(COMMAND, "spec", {}), "spec", "give either command or entrypoint, one of them", None),
+    (
+        "no program",
+        document_with(COMMAND, "spec", {}),
+        "spec",
+        "give either command or entrypoint, one of them",
+        ONE_PROGRAM,
+    ),
     (
         "entrypoint",
         document_with(COMMAND, "spec", {"entrypoint": "a.b"}),
@@ -388,6 +399,90 @@ def test_every_fault_is_reported_and_not_only_the_first() -> None:
         "spec.resources.gpus",
         "spec.env.RANK",
     }
+
+
+def test_a_fault_of_the_envelope_hides_no_other() -> None:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Tran",
+        "metadata": {"name": "Bad Name", "label": {}},
+        "spec": {
+            "workload": "image-classifier",
+            "dataset": "builtin://digit",
+            "params": {"epochs": 0, "seeds": 1, "lr": math.nan},
+            "timeout": "soon",
+            "name": "x",
+        },
+    }
+    assert {fault.path for fault in faults_of(document)} == {
+        "apiVersion",
+        "kind",
+        "metadata.name",
+        "metadata.label",
+        "spec.name",
+        "spec.dataset",
+        "spec.params.epochs",
+        "spec.params.seeds",
+        "spec.params.lr",
+        "spec.timeout",
+    }
+
+
+def test_a_kind_like_no_other_still_has_what_all_have_in_common() -> None:
+    document = {"apiVersion": "neutrino/v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"timeout": 0, "x": 1}}
+    assert [fault.path for fault in faults_of(document)] == ["kind", "spec.timeout"]
+
+
+def test_what_is_missing_altogether_is_one_fault() -> None:
+    assert [fault.path for fault in faults_of({"apiVersion": "neutrino/v1", "kind": "Train"})] == ["metadata", "spec"]
+
+
+FLAT: list[tuple[dict[str, Any], str]] = [
+    ({"timeout": "soon"}, "spec.timeout"),
+    ({"name": "Bad Name"}, "metadata.name"),
+    ({"labels": {"team": 1}}, "metadata.labels.team"),
+    ({"max_cost_usd": -1}, "spec.placement.maxCostUsd"),
+    ({"placement": {"clouds": ["moon"]}}, "spec.placement.clouds[0]"),
+    ({"params": {"lr": {"float": [math.nan]}}}, "spec.params.lr.float[0]"),
+    ({"params": {"lr": object()}}, "spec.params.lr"),
+]
+
+
+@pytest.mark.parametrize(("fields", "path"), FLAT, ids=[path for _, path in FLAT])
+def test_a_fault_in_python_has_the_path_of_the_document(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Train(**{"name": "a", "workload": "image-clasifier", "dataset": "builtin://digits"} | fields)
+    faults = {fault.path: fault for fault in caught.value.errors}
+    assert set(faults) == {path, "spec.workload"}
+    assert "nput should" not in str(faults[path])
+
+
+def test_a_part_of_a_spec_knows_where_it_will_stand() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Resources(gpu="T4:0", memory="1Ki")
+    assert [fault.path for fault in caught.value.errors] == ["spec.resources.gpu", "spec.resources.memory"]
+
+
+class Replicas(Model):
+    """Fields of several forms."""
+
+    count: int | tuple[int, int] | None = None
+    where: dict[str, list[int]] | str = ""
+    inner: Resources | str = ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"count": "many"}, "count", "must be a whole number or a list, not 'many'"),
+        ({"where": {"a": ["x"]}}, "where.a[0]", "must be a whole number, not 'x'"),
+        ({"inner": {"gpus": 1}}, "inner.gpus", "unknown field"),
+    ],
+)
+def test_a_value_of_several_forms_has_no_form_in_its_path(fields: dict[str, Any], path: str, message: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Replicas(**fields)
+    assert (caught.value.errors[0].path, caught.value.errors[0].message) == (path, message)
 
 
 def test_python_objects_are_refused_in_the_same_words() -> None:

@@ -24,7 +24,7 @@ from orchestrator.domain.errors import (
     from_problem,
     nearest,
 )
-from orchestrator.domain.faults import dotted
+from orchestrator.domain.location import dotted
 
 
 def _named_in(*modules: object) -> Iterator[type[NeutrinoError]]:
