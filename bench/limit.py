@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 import migrations
 from bench.figures import Figure
 from bench.jobs import NOOP
-from orchestrator.bootstrap import bootstrap
+from orchestrator.bootstrap import Wanted, bootstrap
 from orchestrator.domain.ids import AttemptId, decode_attempt
 from orchestrator.domain.protocol import RegisterWorker, Report
 from orchestrator.domain.state import Reason
@@ -59,7 +59,7 @@ def figure(server_url: str, ours: float) -> Figure:
     url = alone.render_as_string(hide_password=False)
     migrations.upgrade(url)
     database = Database(url)
-    bootstrap(database, "file:///nowhere")
+    bootstrap(database, Wanted(store="file:///nowhere"))
     with database.transaction() as connection:
         workspace_id: int = connection.execute(text("SELECT min(id) FROM workspaces")).scalar_one()
     limit = lives(database, workspace_id, 5000)

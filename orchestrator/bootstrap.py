@@ -1,7 +1,11 @@
-"""`python -m orchestrator.bootstrap` makes what an empty database needs: a workspace, a pool, the first tokens.
+"""`python -m orchestrator.bootstrap` makes what an empty database needs: a workspace, its pools, the first tokens.
 
 Prints JSON on stdout: `{"admin_token": …, "worker_token": …}` with the tokens that were made now, null for those
 that exist already. Safe to run again; `--rotate` revokes both and makes new ones.
+
+An installer that keeps the secrets itself gives them as NEUTRINO_ADMIN_TOKEN and NEUTRINO_WORKER_TOKEN: they are put in
+force, in place of earlier ones, and never printed. NEUTRINO_POOLS, a JSON list of pools as in `POST /v1/pools`, stands
+in for the one pool `local` whose store is NEUTRINO_STORE; pools that exist are made what it says.
 """
 
 from __future__ import annotations
@@ -11,7 +15,11 @@ import getpass
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.domain.errors import Conflict, NeutrinoError
 from orchestrator.domain.views import CreatePool, CreateToken
@@ -20,9 +28,54 @@ from orchestrator.store.session import Connection, Database
 
 WORKSPACE = "default"
 POOL = "local"
+_SHORTEST_SECRET = 32
+_ADMIN = "NEUTRINO_ADMIN_TOKEN"
+_WORKER = "NEUTRINO_WORKER_TOKEN"
 
 
-def _token(connection: Connection, workspace_id: int, wanted: CreateToken, *, rotate: bool) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the database shall have: these pools as they are, or at least a pool `local` with this store. Secrets that
+    are empty are made here."""
+
+    store: str = ""
+    pools: Sequence[CreatePool] = ()
+    admin_secret: str = field(default="", repr=False)
+    worker_secret: str = field(default="", repr=False)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Wanted:
+        """What the environment asks for. Raises NeutrinoError naming the variable that is missing or wrong."""
+        pools, store = _pools(env), env.get("NEUTRINO_STORE", "")
+        if not pools and not store:
+            raise NeutrinoError(
+                "NEUTRINO_STORE is not set.",
+                hint="Set it to the URI of the local pool's store, such as file:///var/lib/neutrino.",
+            )
+        return cls(store, pools, _secret(env, _ADMIN), _secret(env, _WORKER))
+
+
+def bootstrap(database: Database, wanted: Wanted, *, rotate: bool = False) -> dict[str, str | None]:
+    """Make what is missing. Returns the secrets made now."""
+    admin = CreateToken(name="bootstrap-admin", user=_user(), role="admin", expires_in_days=None)
+    worker = CreateToken(name="bootstrap-worker", user="worker", role="worker", expires_in_days=None)
+    with database.transaction() as connection:
+        workspace_id = tokens.ensure_workspace(connection, WORKSPACE)
+        for pool in wanted.pools:
+            pools.ensure(connection, pool)
+        if not wanted.pools:
+            with suppress(Conflict):
+                pools.create(connection, CreatePool(name=POOL, store=wanted.store))
+        return {
+            "admin_token": _token(connection, workspace_id, admin, wanted.admin_secret, rotate=rotate),
+            "worker_token": _token(connection, workspace_id, worker, wanted.worker_secret, rotate=rotate),
+        }
+
+
+def _token(connection: Connection, workspace_id: int, wanted: CreateToken, secret: str, *, rotate: bool) -> str | None:
+    if secret:
+        tokens.ensure(connection, workspace_id, wanted, secret)
+        return None
     if rotate:
         tokens.revoke_named(connection, workspace_id, wanted.name)
     if tokens.exists_named(connection, workspace_id, wanted.name):
@@ -30,33 +83,43 @@ def _token(connection: Connection, workspace_id: int, wanted: CreateToken, *, ro
     return tokens.create(connection, workspace_id, wanted).token
 
 
-def bootstrap(database: Database, store: str, *, rotate: bool = False) -> dict[str, str | None]:
-    """Make what is missing; `store` is the URI of the local pool's object store. Returns the secrets made now."""
-    user = getpass.getuser()
-    with database.transaction() as connection:
-        workspace_id = tokens.ensure_workspace(connection, WORKSPACE)
-        with suppress(Conflict):
-            pools.create(connection, CreatePool(name=POOL, store=store))
-        admin = CreateToken(name="bootstrap-admin", user=user, role="admin", expires_in_days=None)
-        worker = CreateToken(name="bootstrap-worker", user="worker", role="worker", expires_in_days=None)
-        return {
-            "admin_token": _token(connection, workspace_id, admin, rotate=rotate),
-            "worker_token": _token(connection, workspace_id, worker, rotate=rotate),
-        }
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user that has no name
+        return "admin"
+
+
+def _pools(env: Mapping[str, str]) -> list[CreatePool]:
+    try:
+        return TypeAdapter(list[CreatePool]).validate_json(env.get("NEUTRINO_POOLS") or "[]")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise NeutrinoError(
+            f"NEUTRINO_POOLS is wrong at {where or 'its start'}: {first['msg']}.",
+            hint='It is a JSON list such as [{"name": "local", "store": "file:///var/lib/neutrino"}].',
+        ) from error
+
+
+def _secret(env: Mapping[str, str], name: str) -> str:
+    secret = env.get(name, "")
+    if secret and (len(secret) < _SHORTEST_SECRET or not secret.isascii() or not secret.startswith(tokens.USER_PREFIX)):
+        raise NeutrinoError(
+            f"{name} is no token.",
+            hint=f"Make one with: echo {tokens.USER_PREFIX}$(openssl rand -hex 24)",
+        )
+    return secret
 
 
 def main() -> None:
-    """Read DATABASE_URL and NEUTRINO_STORE, and do it."""
+    """Read the environment and DATABASE_URL, and do it."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.bootstrap", description=__doc__)
     parser.add_argument("--rotate", action="store_true", help="revoke both tokens and make new ones")
     arguments = parser.parse_args()
-    store = os.environ.get("NEUTRINO_STORE")
-    if not store:
-        sys.exit(
-            "NEUTRINO_STORE is not set. Set it to the URI of the local pool's store, such as file:///var/lib/neutrino."
-        )
     try:
-        made = bootstrap(Database.from_env(application="neutrino-bootstrap"), store, rotate=arguments.rotate)
+        wanted = Wanted.from_env()
+        made = bootstrap(Database.from_env(application="neutrino-bootstrap"), wanted, rotate=arguments.rotate)
     except NeutrinoError as error:
         sys.exit(str(error))
     json.dump(made, sys.stdout)

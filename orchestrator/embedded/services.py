@@ -29,7 +29,10 @@ class Service:
 
 
 MIGRATIONS = Service("migrations", ("DATABASE_URL",))
-BOOTSTRAP = Service("orchestrator.bootstrap", ("DATABASE_URL", "NEUTRINO_STORE"))
+BOOTSTRAP = Service(
+    "orchestrator.bootstrap",
+    ("DATABASE_URL", "NEUTRINO_STORE", "NEUTRINO_POOLS", "NEUTRINO_ADMIN_TOKEN", "NEUTRINO_WORKER_TOKEN"),
+)
 API = Service("orchestrator.api", ("DATABASE_URL", "NEUTRINO_BIND"))
 SCHEDULER = Service("orchestrator.scheduler", ("DATABASE_URL", "REDIS_URL"))
 WORKER = Service(

@@ -9,10 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import Conflict, NotFound, nearest
+from orchestrator.domain.gpus import check_known
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.placement import PoolState
-from orchestrator.domain.protocol import HEARTBEAT_SECONDS, RegisterWorker
+from orchestrator.domain.pods import PodSettings
+from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool, RegisterWorker
 from orchestrator.domain.views import CreatePool, PoolView, WorkerView
+from orchestrator.store import clusters
 from orchestrator.store.fence import LIVE
 
 ONLINE_SECONDS = 3 * HEARTBEAT_SECONDS
@@ -22,13 +25,13 @@ _ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{ONLINE_SECONDS} seco
 
 # Counted from the attempts and the window, whose partial indexes hold only what is alive.
 _STATES = f"""
-    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store,
+    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store, p.pods, c.name AS cluster,
       (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {_ONLINE}) AS workers,
       (SELECT coalesce(sum(w.slots), 0) FROM workers w
-       WHERE w.pool_id = p.id AND NOT w.draining AND {_ONLINE}) AS slots,
+       WHERE w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {_ONLINE}) AS slots,
       (SELECT count(*) FROM attempts a WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS running,
       (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched
-    FROM pools p ORDER BY p.name
+    FROM pools p LEFT JOIN clusters c ON c.id = p.cluster_id ORDER BY p.name
 """
 
 
@@ -42,6 +45,10 @@ def _state(row: Row[Any]) -> PoolState:
         slots=row.slots,
         running=row.running,
         dispatched=row.dispatched,
+        region=row.region,
+        store=row.store,
+        pods=row.cluster is not None,
+        max_nodes=PodSettings.model_validate(row.pods or {}).max_nodes if row.cluster else 1,
     )
 
 
@@ -63,35 +70,58 @@ def views(connection: Connection, queue_of: Any) -> list[PoolView]:
             running=row.running,
             dispatched=row.dispatched,
             queue=queue_of(row.name),
+            cluster=row.cluster,
         )
         for row in connection.execute(text(_STATES))
     ]
 
 
+_INSERT = """
+    INSERT INTO pools (name, cloud, region, gpu, store, cluster_id, pods)
+    VALUES (:name, :cloud, :region, :gpu, :store, :cluster, CAST(:pods AS jsonb))
+"""
+
+
 def create(connection: Connection, pool: CreatePool) -> None:
-    """Add a pool. Raises Conflict when the name is taken."""
-    statement = """
-        INSERT INTO pools (name, cloud, region, gpu, store) VALUES (:name, :cloud, :region, :gpu, :store)
-        ON CONFLICT DO NOTHING RETURNING 1
+    """Add a pool. Raises Conflict when the name is taken, NotFound when there is no such cluster, and InvalidSpec for a
+    type of GPU that no cluster has."""
+    statement = f"{_INSERT} ON CONFLICT DO NOTHING RETURNING 1"
+    if connection.execute(text(statement), _row(connection, pool)).one_or_none() is None:
+        raise Conflict(f"There is a pool {pool.name} already.", hint="`neutrino pool list` shows it.")
+
+
+def ensure(connection: Connection, pool: CreatePool) -> None:
+    """Make the pool, or make the one of this name what is asked for; its jobs and workers stay. Raises like `create`,
+    but for the Conflict."""
+    statement = f"""
+        {_INSERT} ON CONFLICT (name) DO UPDATE SET cloud = excluded.cloud, region = excluded.region,
+          gpu = excluded.gpu, store = excluded.store, cluster_id = excluded.cluster_id, pods = excluded.pods
     """
-    values = {
+    connection.execute(text(statement), _row(connection, pool))
+
+
+def _row(connection: Connection, pool: CreatePool) -> dict[str, object]:
+    if pool.cluster is not None and pool.gpu is not None:
+        check_known(pool.gpu, "gpu")
+    return {
         "name": pool.name,
         "cloud": pool.cloud,
         "region": pool.region,
         "gpu": pool.gpu,
         "store": pool.store,
+        "cluster": None if pool.cluster is None else clusters.row_id(connection, pool.cluster),
+        "pods": None if pool.cluster is None else (pool.pods or PodSettings()).model_dump_json(exclude_defaults=True),
     }
-    if connection.execute(text(statement), values).one_or_none() is None:
-        raise Conflict(f"There is a pool {pool.name} already.", hint="`neutrino pool list` shows it.")
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A worker's row: its id, and its pool's id and store."""
+    """A worker's row: its id, and its pool's id and store; `pods` when the pool is one of pods."""
 
     worker_id: int
     pool_id: int
     store: str
+    pods: PodPool | None = None
 
 
 def register(connection: Connection, worker: RegisterWorker) -> Registered:
@@ -120,7 +150,8 @@ def register(connection: Connection, worker: RegisterWorker) -> Registered:
         "version": worker.version,
         "gpus": json.dumps(worker.gpus),
     }
-    return Registered(connection.execute(text(statement), values).scalar_one(), pool.id, pool.store)
+    worker_id = connection.execute(text(statement), values).scalar_one()
+    return Registered(worker_id, pool.id, pool.store, clusters.pod_pool(connection, pool.id))
 
 
 def held_attempts(connection: Connection, worker_id: int) -> list[AttemptId]:

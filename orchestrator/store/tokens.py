@@ -14,7 +14,7 @@ from orchestrator.domain.views import CreateToken, TokenCreated, TokenView
 from orchestrator.store.attempts import TOKEN_PREFIX, token_hash
 from orchestrator.store.fence import LIVE
 
-_USER_PREFIX = "nu_"
+USER_PREFIX = "nu_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,11 @@ def _fields(row: Row[Any]) -> dict[str, Any]:
 
 def create(connection: Connection, workspace_id: int, wanted: CreateToken) -> TokenCreated:
     """Make a token; this is the only time its secret is known."""
-    secret = _USER_PREFIX + secrets.token_urlsafe(32)
+    secret = USER_PREFIX + secrets.token_urlsafe(32)
+    return TokenCreated(token=secret, **_fields(_insert(connection, workspace_id, wanted, secret)))
+
+
+def _insert(connection: Connection, workspace_id: int, wanted: CreateToken, secret: str) -> Row[Any]:
     values = {
         "workspace": workspace_id,
         "name": wanted.name,
@@ -102,7 +106,17 @@ def create(connection: Connection, workspace_id: int, wanted: CreateToken) -> To
         "hash": token_hash(secret),
         "days": wanted.expires_in_days,
     }
-    return TokenCreated(token=secret, **_fields(connection.execute(text(_CREATE), values).one()))
+    return connection.execute(text(_CREATE), values).one()
+
+
+def ensure(connection: Connection, workspace_id: int, wanted: CreateToken, secret: str) -> None:
+    """Put a token in force whose secret is kept elsewhere, in place of any other of its name. One that was revoked
+    stays revoked: whoever did that meant it."""
+    known = "SELECT EXISTS (SELECT FROM tokens WHERE hash = :hash)"
+    if connection.execute(text(known), {"hash": token_hash(secret)}).scalar_one():
+        return
+    revoke_named(connection, workspace_id, wanted.name)
+    _insert(connection, workspace_id, wanted, secret)
 
 
 def page(
