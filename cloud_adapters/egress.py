@@ -37,6 +37,14 @@ def _tariffs() -> dict[str, Any]:
     return tariffs
 
 
+@cache
+def rates() -> dict[tuple[str, str], float]:
+    """USD per GiB from every provider to every other one, at list price, from the source's dearest region."""
+    providers = _tariffs()["providers"]
+    ways = [(source, other) for source in providers for other in {*providers, "local"} - {source}]
+    return {way: egress_price(GIB, Place(way[0]), Place(way[1])).usd for way in ways}
+
+
 def egress_price(size: int, source: Place, destination: Place) -> EgressPrice:
     """What the provider of `source` charges for `size` bytes to `destination`, at list price.
 

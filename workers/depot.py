@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from cloud_adapters import artifacts
-from cloud_adapters.base import ObjectStore
 from cloud_adapters.registry import open_store
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef, PublishCheckpoint
@@ -57,13 +56,10 @@ class Depot:
         )
         store = open_store(upload.store)
         for old in committed.superseded:
-            self._discard(store, old)
-
-    def _discard(self, store: ObjectStore, prefix: str) -> None:
-        try:
-            artifacts.discard(store, prefix)
-        except NeutrinoError as error:  # the newest is committed, and that is what counts
-            log.warning("The old checkpoint at %s could not be removed: %s", prefix, error)
+            try:
+                artifacts.discard(store, old)
+            except NeutrinoError as error:  # the newest is committed, and that is what counts
+                log.warning("The old checkpoint at %s could not be removed: %s", old, error)
 
     def stage_checkpoint(self, checkpoint: CheckpointRef, folder: Path) -> None:
         """Fetch and verify a committed checkpoint. Raises a NeutrinoError when it cannot be had intact."""

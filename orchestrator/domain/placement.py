@@ -10,7 +10,9 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.freight import FREE, Freight, Haul, Prices, haul
 from orchestrator.domain.model import Model
+from orchestrator.domain.pods import Runtime
 from orchestrator.domain.quantities import parse_gpu
 from orchestrator.domain.spec import Cloud, JobSpec
 from orchestrator.domain.views import Considered
@@ -20,12 +22,20 @@ WINDOW_PER_SLOT = 2
 
 
 class Shape(Model):
-    """All that placement looks at. `key()` is the canonical text that is stored with the job."""
+    """All that placement looks at. `key()` is the canonical text that is stored with the job.
+
+    The first four come from the spec; the others from what happened since: the cloud to which a person moved the job,
+    the pools that could not take it, and what it carries.
+    """
 
     clouds: tuple[Cloud, ...] = ()
     gpu: str | None = None
     nodes: int = 1
     pool: str | None = None
+    runtime: Runtime | None = None
+    moved_to: Cloud | None = None
+    refused_by: tuple[str, ...] = ()
+    freight: Freight | None = None
 
     @classmethod
     def of(cls, spec: JobSpec) -> Shape:
@@ -36,6 +46,7 @@ class Shape(Model):
             gpu=str(gpu) if gpu else None,
             nodes=spec.resources.nodes,
             pool=spec.placement.pool,
+            runtime=Runtime.POD if spec.needs_pods else spec.runtime,
         )
 
     def key(self) -> str:
@@ -55,6 +66,10 @@ class PoolState:
     slots: int
     running: int
     dispatched: int
+    region: str = ""
+    store: str = ""
+    pods: bool = False
+    max_nodes: int = 1
 
     @property
     def free(self) -> int:
@@ -97,13 +112,19 @@ class Decision:
 
 
 def _misfit(shape: Shape, pool: PoolState) -> str | None:
-    """Why a pool can never run a shape; None when it can."""
-    if shape.pool is not None and shape.pool != pool.name:
-        return f"not the pool asked for ({shape.pool})"
-    if shape.clouds and pool.cloud not in shape.clouds:
-        return f"is on {pool.cloud}, not on {' or '.join(shape.clouds)}"
-    if shape.nodes > 1:
-        return f"runs jobs of one node, not of {shape.nodes}"
+    """Why a pool can never run a shape; None when it can. Where a person moved a job, there it may run, whatever clouds
+    and pool its spec names."""
+    if shape.moved_to != pool.cloud:
+        if shape.pool is not None and shape.pool != pool.name:
+            return f"not the pool asked for ({shape.pool})"
+        if shape.clouds and pool.cloud not in shape.clouds:
+            return f"is on {pool.cloud}, not on {' or '.join(shape.clouds)}"
+    if shape.runtime is Runtime.POD and not pool.pods:
+        return "runs processes, not pods"
+    if shape.runtime is Runtime.PROCESS and pool.pods:
+        return "runs pods, not processes"
+    if shape.nodes > pool.max_nodes:
+        return f"runs jobs of up to {pool.max_nodes} nodes, not of {shape.nodes}"
     if shape.gpu is None:
         return None
     wanted = parse_gpu(shape.gpu)
@@ -113,42 +134,80 @@ def _misfit(shape: Shape, pool: PoolState) -> str | None:
     return None if had.type == wanted.type and had.per_node >= wanted.per_node else f"has {had}, not {wanted}"
 
 
-def _verdict(shape: Shape, pool: PoolState) -> str:
+def _verdict(shape: Shape, pool: PoolState, load: Haul, *, elsewhere: bool) -> str:
     if misfit := _misfit(shape, pool):
         return misfit
     if not pool.workers:
         return "fits, but no worker is online"
     if not pool.slots:
         return "fits, but its workers are draining"
-    return f"fits, {pool.free} of {pool.slots} slots free"
+    if elsewhere:
+        return f"fits, but the job was moved to {shape.moved_to}"
+    refused = "; could not take it lately" if pool.name in shape.refused_by else ""
+    return f"fits, {pool.free} of {pool.slots} slots free{load.clause}{refused}"
 
 
-def place(shape: Shape, pools: Sequence[PoolState]) -> Decision:
-    """The pools that can run `shape`: those without an unneeded GPU first, then those with the most room."""
+def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = FREE) -> Decision:
+    """The pools that can run `shape`, best first: see `_preference`. `pools` are all there are.
+
+    A job that was moved to a cloud stays there as long as a pool of it that fits has workers; then, and only then, it
+    goes elsewhere.
+    """
+    hauls = {pool.id: haul(shape.freight, pool.store, pool.cloud, prices) for pool in pools}
     fitting = [pool for pool in pools if _misfit(shape, pool) is None]
-    fitting.sort(key=lambda pool: _preference(shape, pool))
-    return Decision(tuple(fitting), tuple(Considered(pool=pool.name, verdict=_verdict(shape, pool)) for pool in pools))
+    there = [pool for pool in fitting if pool.cloud == shape.moved_to and pool.workers]
+    chosen = there or fitting
+    considered = tuple(
+        Considered(
+            pool=pool.name,
+            verdict=_verdict(shape, pool, hauls[pool.id], elsewhere=pool not in chosen),
+            bytes_to_move=hauls[pool.id].bytes,
+            egress_usd=hauls[pool.id].usd,
+        )
+        for pool in pools
+    )
+    return Decision(tuple(sorted(chosen, key=lambda pool: _preference(shape, pool, hauls[pool.id]))), considered)
 
 
-def _preference(shape: Shape, pool: PoolState) -> tuple[bool, int, int, str]:
-    return (shape.gpu is None and pool.gpu is not None, -pool.free, -pool.room, pool.name)
+def _preference(shape: Shape, pool: PoolState, load: Haul) -> tuple[bool, bool, bool, float, int, int, int, str]:
+    """Smaller is better: first the pools that have not refused the job, then those without an unneeded GPU, then those
+    with a free slot; among them where the least has to be moved, and then where there is most room."""
+    return (
+        pool.name in shape.refused_by,
+        shape.gpu is None and pool.gpu is not None,
+        not pool.free,
+        load.usd,
+        load.bytes,
+        -pool.free,
+        -pool.room,
+        pool.name,
+    )
 
 
-def share_out(backlog: Mapping[Shape, Sequence[int]], pools: Sequence[PoolState]) -> dict[int, list[int]]:
-    """Which waiting jobs go into the window of which pool; `backlog` has the oldest ids of each shape, in order.
+def share_out(
+    backlog: Mapping[Shape, Sequence[int]],
+    pools: Sequence[PoolState],
+    room: Mapping[int, int],
+    prices: Prices = FREE,
+) -> dict[int, list[int]]:
+    """Which waiting jobs go to which pool; `backlog` has the oldest ids of each shape, in order, and `room` says how
+    many each pool takes.
 
     The oldest job of all shapes comes first, so that no backlog of one shape starves another; each goes to the pool
     that is best for it at that moment. A shape for which there is no room holds nobody up.
     """
-    fitting = {shape: [pool.id for pool in place(shape, pools).pools] for shape in backlog}
+    fitting = {shape: [pool.id for pool in place(shape, pools, prices).pools] for shape in backlog}
     now = {pool.id: pool for pool in pools}
-    room = {pool.id: pool.room for pool in pools}
+    left = dict(room)
+    hauls = {
+        (shape, pool.id): haul(shape.freight, pool.store, pool.cloud, prices) for shape in backlog for pool in pools
+    }
     placed: dict[int, list[int]] = {}
     for job_id, shape in heapq.merge(*([(job_id, shape) for job_id in ids] for shape, ids in backlog.items())):
-        if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if room[pool_id]]):
+        if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if left.get(pool_id)]):
             continue
-        best = min(open_pools, key=lambda pool: _preference(shape, pool))
+        best = min(open_pools, key=lambda pool: _preference(shape, pool, hauls[shape, pool.id]))
         placed.setdefault(best.id, []).append(job_id)
         now[best.id] = replace(best, dispatched=best.dispatched + 1)
-        room[best.id] -= 1
+        left[best.id] -= 1
     return placed

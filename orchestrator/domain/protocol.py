@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.ids import decode_attempt
 from orchestrator.domain.model import Line, Model
+from orchestrator.domain.pods import ClusterRef, PodSettings
 from orchestrator.domain.retry import FAILURE_OF
 from orchestrator.domain.spec import Name
 from orchestrator.domain.state import Reason
@@ -46,16 +47,30 @@ class RegisterWorker(Model):
     pid: _Int
     version: Annotated[Line, StringConstraints(max_length=64)]
     gpus: tuple[Line, ...] = Field(default=(), max_length=64)
+    outlived: bool = False
+    """Its attempts live in pods, which go on while the launcher is away: nothing that it held is given back."""
+
+
+class PodPool(Model):
+    """What a launcher needs to know of its pool."""
+
+    cluster_name: str
+    cluster: ClusterRef
+    settings: PodSettings
+    cloud: str
+    gpu: str | None
 
 
 class WorkerRegistered(Model):
-    """The worker's id, the Celery queues on which its doorbells ring, and the store where its artifacts go."""
+    """The worker's id, the Celery queues on which its doorbells ring, and the store where its artifacts go; `pods` when
+    its pool is one of pods."""
 
     worker: str
     queues: tuple[str, ...]
     store: str
     lease_seconds: float
     heartbeat_seconds: float
+    pods: PodPool | None = None
 
 
 class CheckpointRef(Model):
@@ -68,7 +83,10 @@ class CheckpointRef(Model):
 
 
 class Lease(Model):
-    """The timed right to run one attempt. `token` is good for this attempt only; `prefix` is where its artifacts go."""
+    """The timed right to run one attempt. `token` is good for this attempt only; `prefix` is where its artifacts go.
+
+    `resume` is the newest checkpoint in its nearest store, `fallbacks` where else one may be had: other copies of it,
+    then older ones."""
 
     attempt: str
     token: str
@@ -76,6 +94,7 @@ class Lease(Model):
     timeout_seconds: float
     prefix: str
     resume: CheckpointRef | None = None
+    fallbacks: tuple[CheckpointRef, ...] = ()
 
 
 class ClaimRequest(Model):
@@ -91,24 +110,66 @@ class Claimed(Model):
     leases: tuple[Lease, ...]
 
 
+class PodWait(Model):
+    """What a launcher says about an attempt whose pods do not run yet, or run: a sentence for people, which the job
+    shows until something else is said."""
+
+    attempt: _Attempt
+    reason: Reason
+    message: Annotated[_Sentence, StringConstraints(max_length=2048)]
+
+
 class Heartbeat(Model):
-    """One call renews all leases of a worker."""
+    """One call renews all leases of a worker. A lease that a pod has taken over is the pod's own to renew; naming it
+    here only asks whether it still lives."""
 
     worker: str
     attempts: tuple[_Attempt, ...] = Field(default=(), max_length=MAX_BATCH)
     draining: bool = False
+    launcher: bool = False
+    waits: tuple[PodWait, ...] = Field(default=(), max_length=MAX_BATCH)
 
 
 class HeartbeatReply(Model):
-    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report. `orphans`:
-    the database says this worker holds them, but it did not name them. `waiting`: how many attempts of its pool wait to
-    be claimed."""
+    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report. `checkpoint`:
+    let them take a checkpoint now. `move`: let them take one and give them back, to go on elsewhere. `orphans`: the
+    database says this worker holds them, but it did not name them. `waiting`: how many attempts of its pool wait to be
+    claimed."""
 
     lost: tuple[str, ...] = ()
     cancel: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    move: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     waiting: int = 0
     drain: bool = False
+    check: bool = False
+    """Somebody wants to know what this launcher may do on its cluster: look, and tell."""
+
+
+class NodeBeat(Model):
+    """A pod renews the lease of its attempt, whose token it holds. Node 0 speaks for the attempt; the others only ask,
+    so that a lease never outlives its leader. `done`: this node's program has ended well."""
+
+    node: int = Field(ge=0, le=1023)
+    done: bool = False
+
+
+class NodeReply(Model):
+    """`live`: the attempt goes on. `cancel`: a person wants it stopped. `done`: how many nodes have ended well."""
+
+    live: bool
+    cancel: bool = False
+    done: int = 0
+
+
+class PodLease(Model):
+    """What a pod needs to run its attempt: the lease, and where its artifacts go."""
+
+    lease: Lease
+    store: str
+    lease_seconds: float
+    heartbeat_seconds: float
 
 
 class LogLine(Model):
@@ -176,6 +237,24 @@ class CheckpointCommitted(Model):
 
     artifact: str
     superseded: tuple[str, ...] = ()
+
+
+class Skipped(Model):
+    """A checkpoint that could not be had, from where, and why."""
+
+    step: _Count
+    store: Annotated[Line, StringConstraints(max_length=1024)]
+    why: Annotated[_Sentence, StringConstraints(max_length=1024)]
+
+
+class Resumed(Model):
+    """From what an attempt really goes on when what its lease offered first could not be had; `step` None: from the
+    beginning."""
+
+    attempt: _Attempt
+    step: _Count | None
+    store: Annotated[Line, StringConstraints(max_length=1024)] | None
+    skipped: tuple[Skipped, ...] = Field(min_length=1, max_length=64)
 
 
 def _how_it_ended(reason: Reason) -> Reason:

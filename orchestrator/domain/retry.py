@@ -28,7 +28,7 @@ class Failure(StrEnum):
     UNCHANGED_IS_POINTLESS = "pointless"  # trying the same again would end the same
     INFRA = "infra"
     PREEMPTION = "preemption"
-    FREE = "free"  # nothing was executed
+    FREE = "free"  # nothing was executed, or a person moved it: nobody pays
 
 
 FAILURE_OF: Mapping[Reason, Failure] = {
@@ -36,11 +36,14 @@ FAILURE_OF: Mapping[Reason, Failure] = {
     Reason.TIMEOUT: Failure.USER,
     Reason.OOM: Failure.UNCHANGED_IS_POINTLESS,
     Reason.INVALID_OUTPUT: Failure.UNCHANGED_IS_POINTLESS,
+    Reason.IMAGE_UNAVAILABLE: Failure.UNCHANGED_IS_POINTLESS,
+    Reason.POD_REFUSED: Failure.UNCHANGED_IS_POINTLESS,
     Reason.KILLED: Failure.INFRA,
     Reason.PREEMPTED: Failure.PREEMPTION,
     Reason.LEASE_LOST: Failure.INFRA,
     Reason.WORKER_LOST: Failure.INFRA,
     Reason.CLAIM_LOST: Failure.FREE,
+    Reason.MIGRATING: Failure.FREE,
     Reason.INFRA_ERROR: Failure.INFRA,
     Reason.STAGING_FAILED: Failure.INFRA,
     Reason.UPLOAD_FAILED: Failure.INFRA,
@@ -50,6 +53,7 @@ FAILURE_OF: Mapping[Reason, Failure] = {
 ATTEMPT_STATE_OF: Mapping[Reason, AttemptState] = {
     Reason.SUCCEEDED: AttemptState.SUCCEEDED,
     Reason.PREEMPTED: AttemptState.PREEMPTED,
+    Reason.MIGRATING: AttemptState.PREEMPTED,
     Reason.LEASE_LOST: AttemptState.LOST,
     Reason.WORKER_LOST: AttemptState.LOST,
     Reason.CLAIM_LOST: AttemptState.LOST,

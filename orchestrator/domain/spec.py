@@ -28,17 +28,20 @@ from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.errors import FieldError
 from orchestrator.domain.faults import beyond, field_errors
 from orchestrator.domain.model import Model
+from orchestrator.domain.pods import Image, Runtime, SecretKey
 from orchestrator.domain.quantities import Duration, GpuRequest, Memory
 from orchestrator.domain.workloads import check_workload
 
 MAX_FILES = 1000
 MAX_FILE_BYTES = 16 * 1024**2
-_RESERVED_ENV = re.compile(r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|LOCAL_RANK|WORLD_SIZE)$")
+_RESERVED_ENV = re.compile(
+    r"^(NEUTRINO_.*|LD_PRELOAD|LD_AUDIT|MASTER_ADDR|MASTER_PORT|RANK|NODE_RANK|LOCAL_RANK|WORLD_SIZE|PET_.*)$"
+)
 _DAY = 86400.0
+METADATA = ("name", "labels")
 _FIRST = ("workload", "dataset", "command", "entrypoint")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-METADATA = ("name", "labels")
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,128}$")]
 Entrypoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", max_length=256)]
@@ -98,18 +101,21 @@ class RetryOn(StrEnum):
 class Resources(Model):
     """What each node of a job needs."""
 
+    _stands_at: ClassVar[str] = "spec.resources"
+
     gpu: GpuRequest | None = None
     cpu: float = Field(default=1.0, gt=0, le=1024)
     memory: Memory | None = Field(default=None, ge=16 * 1024**2, le=64 * 1024**4)
-    _stands_at: ClassVar[str] = "spec.resources"
-
     nodes: int = Field(default=1, ge=1, le=1024)
 
 
 class Placement(Model):
-    """Where a job may run. An empty `clouds` means anywhere."""
+    """Where a job may run. An empty `clouds` means anywhere. To `standby`, every checkpoint is copied ahead."""
+
+    _stands_at: ClassVar[str] = "spec.placement"
 
     clouds: tuple[Cloud, ...] = ()
+    standby: Cloud | None = None
     pool: Name | None = None
     spot: Spot = Spot.NEVER
     max_cost_usd: float | None = Field(default=None, gt=0)
@@ -119,14 +125,22 @@ class Retry(Model):
     """`max` pays for the job's own errors and timeouts; infrastructure and preemption have budgets of their own
     (`orchestrator.domain.retry`). A kind of failure that `on` leaves out is never retried."""
 
+    _stands_at: ClassVar[str] = "spec.retry"
+
     max: int = Field(default=0, ge=0, le=100)
     on: tuple[RetryOn, ...] = (RetryOn.ERROR, RetryOn.INFRA, RetryOn.PREEMPTED)
 
 
+class Checkpoints(Model):
+    """What becomes of the checkpoints that a job publishes: the newest `keep` of them stay."""
+
+    keep: int = Field(default=2, ge=1, le=100)
+
+
 class Outputs(Model):
     """What becomes of the files a job leaves behind. With `model` they are registered as the next version of it."""
-    _stands_at: ClassVar[str] = "spec.retry"
 
+    _stands_at: ClassVar[str] = "spec.outputs"
 
     model: Name | None = None
 
@@ -140,8 +154,6 @@ class SourceFile(Model):
     executable: bool = False
 
 
-    _stands_at: ClassVar[str] = "spec.outputs"
-
 class JobSpec(Model):
     """What every kind of job has."""
 
@@ -151,30 +163,18 @@ class JobSpec(Model):
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
     params: dict[str, JsonValue] = Field(default_factory=dict, max_length=256)
     env: dict[EnvName, ProcessText] = Field(default_factory=dict, max_length=256)
+    secrets: dict[EnvName, SecretKey] = Field(
+        default_factory=dict, max_length=64, description="environment variables from Kubernetes Secrets: name/key"
+    )
+    image: Image | None = None
+    runtime: Runtime | None = Field(default=None, description="pod or process; by default whatever its pool has")
     resources: Resources = Resources()
     placement: Placement = Placement()
     retry: Retry = Retry()
+    checkpoints: Checkpoints = Checkpoints()
     timeout: Duration = Field(default=_DAY, gt=0, le=30 * _DAY)
     outputs: Outputs = Outputs()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_shorthands(cls, data: Any) -> Any:
-        """In Python, `max_cost_usd=2` stands for `placement=Placement(max_cost_usd=2)`."""
-        if not isinstance(data, dict) or "max_cost_usd" not in data:
-            return data
-        rest = {key: value for key, value in data.items() if key != "max_cost_usd"}
-        placement = rest.get("placement", Placement())
-        known = placement.model_dump() if isinstance(placement, Placement) else placement
-        if not isinstance(known, dict):
-            return rest  # the placement itself is wrong, and is refused as what it is
-        return rest | {"placement": known | {"maxCostUsd": data["max_cost_usd"]}}
-
-    def document(self) -> dict[str, Any]:
-        """The JSON document of this spec, without what equals the default; what the job runs comes first."""
-        body = self.model_dump(mode="json", exclude_defaults=True)
-        body = {key: body[key] for key in _FIRST if key in body} | body
-        metadata = {key: body.pop(key) for key in METADATA if key in body}
     @classmethod
     def document_path(cls, path: str) -> str:
         head = path.split(".", 1)[0].split("[", 1)[0]
@@ -199,6 +199,37 @@ class JobSpec(Model):
             raise SpecFaults(faults)
         return made
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_shorthands(cls, data: Any) -> Any:
+        """In Python, `max_cost_usd=2` stands for `placement=Placement(max_cost_usd=2)`."""
+        if not isinstance(data, dict) or "max_cost_usd" not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "max_cost_usd"}
+        placement = rest.get("placement", Placement())
+        known = placement.model_dump() if isinstance(placement, Placement) else placement
+        if not isinstance(known, dict):
+            return rest  # the placement itself is wrong, and is refused as what it is
+        return rest | {"placement": known | {"maxCostUsd": data["max_cost_usd"]}}
+
+    @property
+    def needs_pods(self) -> bool:
+        """Whether this can only run as pods of its own."""
+        return bool(self.image or self.secrets or self.resources.nodes > 1 or self.runtime is Runtime.POD)
+
+    @model_validator(mode="after")
+    def _runtime_fits(self) -> JobSpec:
+        if self.runtime is Runtime.PROCESS and self.needs_pods:
+            raise ValueError("an image, secrets and several nodes need pods; leave out runtime: process")
+        if both := sorted(self.env.keys() & self.secrets.keys()):
+            raise ValueError(f"{', '.join(both)} cannot be both in env and in secrets")
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of this spec, without what equals the default; what the job runs comes first."""
+        body = self.model_dump(mode="json", exclude_defaults=True)
+        body = {key: body[key] for key in _FIRST if key in body} | body
+        metadata = {key: body.pop(key) for key in METADATA if key in body}
         return {"apiVersion": "neutrino/v1", "kind": self.kind, "metadata": metadata, "spec": body}
 
     def spec(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from orchestrator.domain.artifact import Manifest
 from orchestrator.domain.model import Line, Model
+from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import LogLine
 from orchestrator.domain.quantities import parse_gpu
 from orchestrator.domain.spec import Cloud, Name
@@ -131,10 +132,22 @@ class MetricSeries(Model):
 
 
 class Considered(Model):
-    """A place that was considered for a job, and why it was or was not taken."""
+    """A place that was considered for a job, and why it was or was not taken. To go there, the job would have to move
+    so many bytes (its checkpoint, its inputs) at this egress price."""
 
     pool: str
     verdict: str
+    bytes_to_move: int = 0
+    egress_usd: float = 0.0
+
+
+class Try(Model):
+    """A place that was tried for a job, and what came of it."""
+
+    pool: str
+    at: datetime
+    reason: str
+    message: str
 
 
 class Why(Model):
@@ -146,6 +159,7 @@ class Why(Model):
     message: str
     position: int | None = None
     considered: tuple[Considered, ...] = ()
+    tried: tuple[Try, ...] = ()
     hint: str | None = None
 
 
@@ -210,16 +224,26 @@ class PoolView(Model):
     running: int
     dispatched: int
     queue: str
+    cluster: str | None = None
 
 
 class CreatePool(Model):
-    """A new pool. `store` is the URI of the object store next to it, `gpu` what each slot has, such as `T4:1`."""
+    """A new pool. `store` is the URI of the object store next to it, `gpu` what each slot has, such as `T4:1`. With
+    `cluster` its jobs run as pods there, made as `pods` says."""
 
     name: Name
     cloud: Cloud = Cloud.LOCAL
     region: Annotated[Line, StringConstraints(max_length=64)] = "local"
     gpu: Annotated[str, AfterValidator(lambda text: str(parse_gpu(text)))] | None = None
     store: Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
+    cluster: Name | None = None
+    pods: PodSettings | None = None
+
+    @model_validator(mode="after")
+    def _pods_have_a_cluster(self) -> CreatePool:
+        if self.pods is not None and self.cluster is None:
+            raise ValueError("pods need a cluster")
+        return self
 
 
 class WorkerView(Model):

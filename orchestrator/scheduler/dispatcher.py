@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cloud_adapters.egress import rates
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import PoolState, place, share_out
 from orchestrator.store import pools, queue
@@ -28,14 +29,15 @@ def dispatch(database: Database) -> list[Ring]:
     with database.transaction() as connection:
         if not queue.take_turn(connection):
             return []
-        states = [pool for pool in pools.states(connection) if pool.hungry]
-        if not states:
+        states = pools.states(connection)
+        room = {pool.id: pool.room for pool in states if pool.hungry}
+        if not room:
             return []
         backlog = {}
         for shape in queue.shapes(connection):
-            if room := sum(pool.room for pool in place(shape, states).pools):
-                backlog[shape] = queue.waiting(connection, shape, min(room, _BATCH))
-        placed = share_out(backlog, states)
+            if wanted := sum(room.get(pool.id, 0) for pool in place(shape, states).pools):
+                backlog[shape] = queue.waiting(connection, shape, min(wanted, _BATCH))
+        placed = share_out(backlog, states, room, rates())
         moved = {
             pool.id: [move.job_id for move in queue.dispatch(connection, placed[pool.id], pool, ACTOR)]
             for pool in states

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from cloud_adapters.egress import rates
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Shape, share_out
 from orchestrator.domain.state import Reason
@@ -46,15 +47,14 @@ def rebalance(database: Database) -> int:
     with database.transaction() as connection:
         states = pools.states(connection)
         busy = [pool for pool in states if pool.dispatched and pool.running >= pool.slots > 0]
-        free = [pool for pool in states if pool.free]
+        # Only as many as start at once there: a window is no better than another window.
+        free = {pool.id: pool.free for pool in states if pool.free}
         if not busy or not free:
             return 0
         backlog: dict[Shape, list[int]] = {}
         for one in queue.stranded(connection, busy, REBALANCE_SECONDS):
             backlog.setdefault(one.shape, []).append(one.job_id)
-        # Only as many as start at once there: a window is no better than another window.
-        slots = {pool.id: pool.free for pool in free}
-        movable = [job_id for pool_id, ids in share_out(backlog, free).items() for job_id in ids[: slots[pool_id]]]
+        movable = [job_id for ids in share_out(backlog, states, free, rates()).values() for job_id in ids]
         message = "Its pool is busy and another one has a free slot; it goes there."
         return len(queue.withdraw(connection, movable, Reason.REBALANCED, message, ACTOR))
 

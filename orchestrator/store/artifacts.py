@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, NotFound
 from orchestrator.domain.ids import AttemptId, decode, encode
-from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef
+from orchestrator.domain.protocol import ArtifactUpload
 from orchestrator.domain.views import ArtifactView, ReplicaView
-
-KEEP_CHECKPOINTS = 2
 
 _INSERT = """
 WITH made AS (
@@ -28,9 +25,11 @@ SELECT id FROM made
 """
 
 
-def _insert(
+def insert(
     connection: Connection, kind: str, attempt: AttemptId, upload: ArtifactUpload, step: int | None = None
 ) -> int:
+    """Write down what an attempt has uploaded, and where it lies; returns its row id. Raises InvalidSpec when that is
+    not below the attempt's own prefix."""
     row = connection.execute(
         text(_INSERT),
         {
@@ -51,57 +50,6 @@ def _insert(
         raise InvalidSpec.of([FieldError("artifact.prefix", fault, "The lease says where its artifacts go.")])
     made: int = row.id
     return made
-
-
-_COMMITTED = """
-    SELECT c.id FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
-    WHERE c.job_id = :job AND c.epoch = :epoch AND c.kind = 'checkpoint' AND r.store = :store AND r.prefix = :prefix
-      AND c.digest = decode(:digest, 'hex')
-"""
-_SUPERSEDED = """
-WITH old AS (
-  SELECT id FROM artifacts WHERE job_id = :job AND kind = 'checkpoint'
-  ORDER BY epoch DESC, step DESC, id DESC OFFSET :keep
-), copies AS (
-  DELETE FROM replicas r USING old WHERE r.artifact_id = old.id RETURNING r.artifact_id, r.prefix, r.store
-), gone AS (
-  DELETE FROM artifacts a USING old WHERE a.id = old.id
-)
-SELECT prefix, store FROM copies ORDER BY prefix
-"""
-
-
-def commit_checkpoint(
-    connection: Connection, attempt: AttemptId, step: int, upload: ArtifactUpload
-) -> tuple[int, list[str]]:
-    """Make an upload the job's newest checkpoint; the caller holds the attempt. Returns its row id and the prefixes in
-    the same store that nothing refers to any more. Committed twice, because the first answer got lost, it is one."""
-    named = {"job": attempt.job_id, "epoch": attempt.epoch}
-    where = upload.model_dump(include={"store", "prefix", "digest"})
-    known = connection.execute(text(_COMMITTED), named | where).scalar()
-    if known is not None:
-        return known, []
-    made = _insert(connection, "checkpoint", attempt, upload, step)
-    rows = connection.execute(text(_SUPERSEDED), {"job": attempt.job_id, "keep": KEEP_CHECKPOINTS})
-    return made, [row.prefix for row in rows if row.store == upload.store]
-
-
-_LAST_CHECKPOINTS = """
-    SELECT DISTINCT ON (c.job_id) c.job_id, c.step, encode(c.digest, 'hex') AS digest, r.store, r.prefix
-    FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
-    WHERE c.job_id = ANY(CAST(:jobs AS bigint[])) AND c.kind = 'checkpoint'
-    ORDER BY c.job_id, c.epoch DESC, c.step DESC, c.id DESC
-"""
-
-
-def last_checkpoints(connection: Connection, job_ids: Sequence[int]) -> dict[int, CheckpointRef]:
-    """The newest committed checkpoint of each job that has one."""
-    if not job_ids:
-        return {}
-    rows = connection.execute(text(_LAST_CHECKPOINTS), {"jobs": list(job_ids)})
-    return {
-        row.job_id: CheckpointRef(step=row.step, store=row.store, prefix=row.prefix, digest=row.digest) for row in rows
-    }
 
 
 _NEXT_VERSION = """
@@ -125,7 +73,7 @@ def register_output(connection: Connection, job: Any, attempt: AttemptId, upload
     spec = job.document["spec"]
     name = spec.get("outputs", {}).get("model")
     kind = "model" if name else "output"
-    artifact = _insert(connection, kind, attempt, upload)
+    artifact = insert(connection, kind, attempt, upload)
     if name is None:
         return
     lineage = {

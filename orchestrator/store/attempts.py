@@ -15,7 +15,7 @@ from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatRepl
 from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import artifacts
+from orchestrator.store import artifacts, checkpoints
 from orchestrator.store.fence import LIVE, Holder, hold
 from orchestrator.store.transitions import Change, transition
 
@@ -38,7 +38,7 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
     waiting = connection.execute(text(_CLAIMABLE), {"pool": pool_id, "slots": slots}).all()
     if not waiting:
         return ()
-    resumes = artifacts.last_checkpoints(connection, [row.id for row in waiting if row.epoch > 0])
+    resumes = checkpoints.resumable(connection, [row.id for row in waiting if row.epoch > 0], pool_id)
     tokens = {row.id: TOKEN_PREFIX + secrets.token_urlsafe(24) for row in waiting}
     worker = encode("w", worker_id)
     moved = transition(
@@ -53,26 +53,28 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
                 worker_id=worker_id,
                 token_hash=token_hash(tokens[row.id]).hex(),
                 lease_seconds=lease_seconds,
-                resumed_from_step=resumes[row.id].step if row.id in resumes else None,
+                resumed_from_step=resumes[row.id][0].step if row.id in resumes else None,
             )
             for row in waiting
         ],
     )
     rows = {row.id: row for row in waiting}
     return tuple(
-        _lease(move.attempt, rows[move.job_id], tokens[move.job_id], resumes.get(move.job_id))
+        granted(move.attempt, rows[move.job_id], tokens[move.job_id], resumes.get(move.job_id, ()))
         for move in sorted(moved, key=lambda move: move.job_id)
     )
 
 
-def _lease(attempt: AttemptId, row: Any, token: str, resume: CheckpointRef | None) -> Lease:
+def granted(attempt: AttemptId, row: Any, token: str, sources: Sequence[CheckpointRef]) -> Lease:
+    """The lease of an attempt; `row` has the job's document and workspace, `sources` where its checkpoint may be had."""
     return Lease(
         attempt=str(attempt),
         token=token,
         document=row.document,
         timeout_seconds=timeout_of(row.document),
         prefix=f"artifacts/{row.workspace_id}/{attempt}",
-        resume=resume,
+        resume=sources[0] if sources else None,
+        fallbacks=tuple(sources[1:]),
     )
 
 
@@ -86,7 +88,8 @@ _RENEW = f"""
       ORDER BY a.job_id
       FOR NO KEY UPDATE OF a
     )
-    UPDATE attempts a SET lease_expires_at = clock_timestamp() + :lease * interval '1 second'
+    UPDATE attempts a SET lease_expires_at = CASE WHEN a.attached_at IS NULL
+      THEN clock_timestamp() + :lease * interval '1 second' ELSE a.lease_expires_at END
     FROM held WHERE a.job_id = held.job_id AND a.epoch = held.epoch
     RETURNING a.job_id, a.epoch
 """

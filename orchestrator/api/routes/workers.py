@@ -24,7 +24,7 @@ from orchestrator.domain.protocol import (
 )
 from orchestrator.queues import queue_for_pool, queue_for_worker
 from orchestrator.settings import heartbeat_seconds, lease_seconds
-from orchestrator.store import artifacts, attempts, fence, pools, queue, streams
+from orchestrator.store import attempts, checkpoints, clusters, fence, pods, pools, queue, streams
 from orchestrator.store.tokens import Principal
 
 router = APIRouter(prefix="/v1/worker", tags=["workers"])
@@ -41,7 +41,7 @@ def register(db: Db, caller: WorkerOrAttempt, worker: RegisterWorker) -> WorkerR
     _only_workers(caller)
     with db.transaction() as connection:
         registered = pools.register(connection, worker)
-        left_behind = pools.held_attempts(connection, registered.worker_id)
+        left_behind = () if worker.outlived else pools.held_attempts(connection, registered.worker_id)
         queue.lose_worker(connection, left_behind, f"worker:{encode('w', registered.worker_id)}")
     worker_id = encode("w", registered.worker_id)
     return WorkerRegistered(
@@ -50,6 +50,7 @@ def register(db: Db, caller: WorkerOrAttempt, worker: RegisterWorker) -> WorkerR
         store=registered.store,
         lease_seconds=lease_seconds(),
         heartbeat_seconds=heartbeat_seconds(),
+        pods=registered.pods,
     )
 
 
@@ -71,7 +72,12 @@ def heartbeat(db: Db, caller: WorkerOrAttempt, beat: Heartbeat) -> HeartbeatRepl
     named = [decode_attempt(attempt) for attempt in beat.attempts]
     with db.transaction() as connection:
         pools.pool_of(connection, worker_id)
-        return attempts.heartbeat(connection, worker_id, beat, named, lease_seconds())
+        reply = attempts.heartbeat(connection, worker_id, beat, named, lease_seconds())
+        if not beat.launcher:
+            return reply
+        pods.say(connection, worker_id, [(decode_attempt(one.attempt), one) for one in beat.waits])
+        check, drain = clusters.is_asked(connection, worker_id)
+        return reply.model_copy(update={"check": check, "drain": drain or reply.drain})
 
 
 @router.post("/append")
@@ -89,7 +95,7 @@ def checkpoint(db: Db, caller: WorkerOrAttempt, published: PublishCheckpoint) ->
     attempt = decode_attempt(published.attempt)
     with db.transaction() as connection:
         fence.require(fence.hold(connection, holder(caller), [attempt]), attempt)
-        made, superseded = artifacts.commit_checkpoint(connection, attempt, published.step, published.artifact)
+        made, superseded = checkpoints.commit(connection, attempt, published.step, published.artifact)
     return CheckpointCommitted(artifact=encode("a", made), superseded=tuple(superseded))
 
 

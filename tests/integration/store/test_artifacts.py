@@ -10,7 +10,7 @@ import pytest
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.state import Reason
-from orchestrator.store import artifacts, models
+from orchestrator.store import checkpoints, models
 from tests.integration.store.plane import Plane, command, upload
 
 DIGITS = {"model": "digits"}
@@ -19,7 +19,13 @@ DIGITS = {"model": "digits"}
 def _checkpoint(plane: Plane, attempt: AttemptId, step: int) -> list[str]:
     with plane.database.transaction() as connection:
         where = upload(attempt, plane.workspace, f"c{step}")
-        return artifacts.commit_checkpoint(connection, attempt, step, where)[1]
+        return checkpoints.commit(connection, attempt, step, where)[1]
+
+
+def _newest(plane: Plane, attempt: AttemptId) -> int:
+    (pool,) = plane.sql("SELECT id FROM pools")
+    with plane.database.transaction() as connection:
+        return checkpoints.resumable(connection, [attempt.job_id], pool.id)[attempt.job_id][0].step
 
 
 def test_versions_registered_at_once_are_numbered_without_gaps_or_doubles(plane: Plane) -> None:
@@ -76,16 +82,15 @@ def test_two_checkpoints_are_kept_and_the_prefixes_of_older_ones_given_back(plan
         [f"artifacts/{plane.workspace}/{attempt}/c2"],
     ]
     assert [row.step for row in plane.sql("SELECT step FROM artifacts ORDER BY id")] == [3, 4]
-    with plane.database.transaction() as connection:
-        assert artifacts.last_checkpoints(connection, [attempt.job_id])[attempt.job_id].step == 4
+    assert _newest(plane, attempt) == 4
 
 
 def test_a_checkpoint_committed_twice_because_the_answer_was_lost_is_one(plane: Plane) -> None:
     attempt = plane.running(plane.worker())
     with plane.database.transaction() as connection:
-        first = artifacts.commit_checkpoint(connection, attempt, 1, upload(attempt, plane.workspace))
+        first = checkpoints.commit(connection, attempt, 1, upload(attempt, plane.workspace))
     with plane.database.transaction() as connection:
-        assert artifacts.commit_checkpoint(connection, attempt, 1, upload(attempt, plane.workspace)) == first
+        assert checkpoints.commit(connection, attempt, 1, upload(attempt, plane.workspace)) == first
 
 
 def test_a_later_attempts_checkpoint_counts_more_than_a_later_step_of_an_older_one(plane: Plane) -> None:
@@ -96,8 +101,7 @@ def test_a_later_attempts_checkpoint_counts_more_than_a_later_step_of_an_older_o
     plane.dispatch()
     plane.claim(worker)
     _checkpoint(plane, AttemptId(first.job_id, 2), 5)
-    with plane.database.transaction() as connection:
-        assert artifacts.last_checkpoints(connection, [first.job_id])[first.job_id].step == 5
+    assert _newest(plane, first) == 5
 
 
 def test_a_model_or_version_that_is_not_there_is_not_found_with_the_nearest_name(plane: Plane) -> None:

@@ -10,7 +10,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.ids import AttemptId, decode_attempt
 from orchestrator.domain.protocol import Report
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import artifacts, attempts, fence, jobs, queue, tokens
+from orchestrator.store import attempts, checkpoints, fence, jobs, queue, tokens
 from orchestrator.store.fence import Holder
 from tests.integration.store.plane import Plane, command, upload
 
@@ -135,7 +135,7 @@ def test_a_live_attempt_has_every_effect(plane: Plane) -> None:
     assert plane.append(attempt, "hello", points=[("loss", 1, 0.5)], progress=0.5, message="half") == []
     with plane.database.transaction() as connection:
         fence.require(fence.hold(connection, Holder(worker), [attempt]), attempt)
-        artifacts.commit_checkpoint(connection, attempt, 1, upload(attempt, plane.workspace, "checkpoint-1"))
+        checkpoints.commit(connection, attempt, 1, upload(attempt, plane.workspace, "checkpoint-1"))
     assert plane.report(worker, attempt, Reason.SUCCEEDED, upload(attempt, plane.workspace)).lost == ()
     assert plane.state(attempt.job_id) is JobState.SUCCEEDED
     counts = [plane.sql(f"SELECT count(*) AS n FROM {table}")[0].n for table in ("log_chunks", "metrics", "artifacts")]
@@ -205,7 +205,7 @@ def test_a_lease_carries_the_last_checkpoint_to_resume_from(plane: Plane) -> Non
     attempt = plane.running(worker)
     with plane.database.transaction() as connection:
         for step in (1, 2):
-            artifacts.commit_checkpoint(connection, attempt, step, upload(attempt, plane.workspace, f"c{step}"))
+            checkpoints.commit(connection, attempt, step, upload(attempt, plane.workspace, f"c{step}"))
     plane.report(worker, attempt, Reason.PREEMPTED)
     plane.dispatch()
     (lease,) = plane.claim(worker)

@@ -127,4 +127,4 @@ A, B, GPU = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1")
 def test_windows_are_shared_out(
     backlog: dict[Shape, list[int]], pools: list[PoolState], placed: dict[int, list[int]]
 ) -> None:
-    assert share_out(backlog, pools) == placed
+    assert share_out(backlog, pools, {pool.id: pool.room for pool in pools}) == placed

@@ -1,0 +1,59 @@
+"""What a job carries with it when it goes elsewhere: how many bytes, from where, and what that costs.
+
+Prices are data that the caller passes in, because tariffs belong to the cloud adapters, which stand above the domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.domain.model import Model
+from orchestrator.domain.quantities import format_bytes
+
+GIB = 1024**3
+_CLOUD_OF_SCHEME = {"s3": "aws", "gs": "gcp", "az": "azure", "file": "local"}
+_SMALLEST = 1024**2
+
+Prices = Mapping[tuple[str, str], float]
+"""USD per GiB from one cloud to another; a way that is not listed is free."""
+FREE: Prices = {}
+
+
+def cloud_of(store: str) -> str:
+    """The cloud whose protocol a store's address names."""
+    scheme = store.partition(":")[0]
+    return _CLOUD_OF_SCHEME.get(scheme, scheme)
+
+
+class Freight(Model):
+    """Bytes that a job cannot go on without, such as its checkpoint, and the stores in which they lie."""
+
+    size: int
+    stores: tuple[str, ...]
+
+    def rounded(self) -> Freight:
+        """The same with its size rounded up to a power of two: placement works with few shapes, so that it stays quick,
+        and a few per cent change no decision."""
+        return Freight(size=max(1 << (self.size - 1).bit_length(), _SMALLEST) if self.size else 0, stores=self.stores)
+
+
+@dataclass(frozen=True, slots=True)
+class Haul:
+    """What has to be moved to one place, and its egress price."""
+
+    bytes: int = 0
+    usd: float = 0.0
+
+    @property
+    def clause(self) -> str:
+        """The same as the end of a sentence; empty when nothing is to be moved."""
+        return f"; {format_bytes(self.bytes)} to move for ${self.usd:.2f}" if self.bytes else ""
+
+
+def haul(freight: Freight | None, store: str, cloud: str, prices: Prices) -> Haul:
+    """What has to be moved into `store`, on `cloud`, from where that is cheapest."""
+    if freight is None or not freight.stores or store in freight.stores:
+        return Haul()
+    rate = min(prices.get((cloud_of(held), cloud), 0.0) for held in freight.stores)
+    return Haul(freight.size, freight.size / GIB * rate)
