@@ -49,6 +49,18 @@ def publish(
     return manifest
 
 
+def describe(folder: Path) -> Manifest:
+    """The manifest of the files below `folder`, as they are now. Raises InvalidSpec for a link, or for no folder."""
+
+    def one(path: Path) -> ManifestFile:
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            return ManifestFile(path=path.relative_to(folder).as_posix(), size=content.tell(), sha256=digest)
+
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="describe") as pool:
+        return Manifest.of(list(pool.map(one, _files(folder))))
+
+
 def commit_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
     """Makes the artifact visible. All its files must be in place and verified; the manifest is never overwritten.
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import Retry as Retry
     from orchestrator.domain.spec import Train as Train
     from orchestrator.domain.state import JobState as JobState
+    from orchestrator.sdk import stores as stores
     from orchestrator.sdk.client import AsyncClient as AsyncClient
     from orchestrator.sdk.client import Client as Client
     from orchestrator.sdk.function import job as job
@@ -57,6 +58,7 @@ _HOMES = {
     "orchestrator.domain.run": "Interrupted",
     "orchestrator.domain.spec": "Command Outputs Placement Resources Retry Train",
     "orchestrator.domain.state": "JobState",
+    "orchestrator.sdk": "stores",
     "orchestrator.sdk.client": "AsyncClient Client",
     "orchestrator.sdk.function": "job",
     "orchestrator.sdk.jobs": "JobHandle",
@@ -72,7 +74,8 @@ __all__ = list(_HOME_OF)
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    home = import_module(_HOME_OF[name])
+    value = getattr(home, name) if hasattr(home, name) else import_module(f"{home.__name__}.{name}")
     globals()[name] = value
     return value
 

@@ -6,7 +6,17 @@ from any machine and sends at most one part per stream again.
 """
 
 from cloud_adapters.transfer.engine import Report, copy, transfer
-from cloud_adapters.transfer.estimate import Estimate, estimate
+from cloud_adapters.transfer.estimate import Estimate, estimate, estimate_copy
 from cloud_adapters.transfer.flow import Options, Progress, TransferCancelled
 
-__all__ = ["Estimate", "Options", "Progress", "Report", "TransferCancelled", "copy", "estimate", "transfer"]
+__all__ = [
+    "Estimate",
+    "Options",
+    "Progress",
+    "Report",
+    "TransferCancelled",
+    "copy",
+    "estimate",
+    "estimate_copy",
+    "transfer",
+]

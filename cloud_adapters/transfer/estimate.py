@@ -22,12 +22,13 @@ ASSUMED_SECONDS_PER_FILE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`bytes_to_move` leaves out what the destination holds already; `seconds` at the assumed rate."""
+    """`bytes_to_move` leaves out what the destination holds already; `seconds` at `rate`, in bytes per second."""
 
     files: int
     total_bytes: int
     bytes_to_move: int
     seconds: float
+    rate: float
     cost: EgressPrice
 
 
@@ -45,19 +46,41 @@ def estimate(
     Files that the destination holds with the right size are taken for good here; the transfer itself checks them.
     """
     manifest = read_manifest(source, source_prefix)
-    there = {info.key: info.size for info in listed(destination, prefix).values()}
     known = set(reusable(destination, reuse))
-    missing = [
-        file
-        for file in manifest.files
-        if file.sha256 not in known and there.get(join_key(prefix, file.path)) != file.size
-    ]
-    size = sum(file.size for file in missing)
+    sizes = [(join_key(prefix, file.path), file.size) for file in manifest.files if file.sha256 not in known]
+    return _estimate(sizes, source, destination, prefix, len(manifest.files), manifest.size, rate)
+
+
+def estimate_copy(
+    source: ObjectStore,
+    files: Sequence[tuple[ObjectInfo, str]],
+    destination: ObjectStore,
+    *,
+    rate: float = ASSUMED_RATE,
+) -> Estimate:
+    """The estimate for `copy` with the same arguments."""
+    sizes = [(key, info.size) for info, key in files]
+    return _estimate(sizes, source, destination, "", len(files), sum(size for _, size in sizes), rate)
+
+
+def _estimate(
+    sizes: Sequence[tuple[str, int]],
+    source: ObjectStore,
+    destination: ObjectStore,
+    prefix: str,
+    files: int,
+    total: int,
+    rate: float,
+) -> Estimate:
+    there = {key: info.size for key, info in listed(destination, prefix).items()}
+    missing = [size for key, size in sizes if there.get(key) != size]
+    size = sum(missing)
     return Estimate(
-        files=len(manifest.files),
-        total_bytes=manifest.size,
+        files=files,
+        total_bytes=total,
         bytes_to_move=size,
         seconds=size / rate + len(missing) * ASSUMED_SECONDS_PER_FILE,
+        rate=rate,
         cost=cost_of(size, source, destination),
     )
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from orchestrator.api import errors
 from orchestrator.api.auth import Authenticator
 from orchestrator.api.middleware import Requests
-from orchestrator.api.routes import files, health, jobs, models, operations, streams, workers
+from orchestrator.api.routes import clusters, files, health, jobs, models, operations, pods, stores, streams, workers
 from orchestrator.api.tick import Tick
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
@@ -49,6 +49,6 @@ def create_app(database: Database) -> FastAPI:
     app.state.changes = Changes(database)
     errors.install(app)
     app.add_middleware(Requests)
-    for module in (jobs, streams, models, files, operations, workers, health):
+    for module in (jobs, streams, models, stores, files, operations, clusters, workers, pods, health):
         app.include_router(module.router)
     return app

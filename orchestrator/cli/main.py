@@ -11,7 +11,7 @@ import typer
 from typer._completion_classes import completion_init
 from typer.core import TyperGroup
 
-from orchestrator.cli import apply, doctor, fleet, inspect, jobs, login, logs, models, run, stack
+from orchestrator.cli import apply, doctor, fleet, inspect, jobs, login, logs, models, run, stack, store
 from orchestrator.cli.output import ReaderGone, note, write
 from orchestrator.domain.errors import JobFailed, NeutrinoError
 
@@ -94,6 +94,11 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         "Models and their versions: list, get, download.",
         {"list": models.list_models, "get": models.get, "download": models.download},
     ),
+    "store": (
+        "Objects in any store: ls, put, get, rm, cp.",
+        {"ls": store.list_objects, "put": store.put, "get": store.get, "rm": store.remove, "cp": store.copy},
+    ),
+    "migration": ("Copies of models between clouds: estimate.", {"estimate": store.estimate}),
     "pool": ("Workers of one shape: list, create.", {"list": fleet.list_pools, "create": fleet.create_pool}),
     "worker": ("Processes that run jobs: list, drain.", {"list": fleet.list_workers, "drain": fleet.drain}),
     "token": (
