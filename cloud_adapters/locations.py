@@ -73,7 +73,7 @@ def find(uri: str) -> Found:
     """What lies at `uri`. Raises ObjectNotFound when nothing does, and InvalidStore for an address that may not be
     used."""
     parent, name = above(uri)
-    if name and parent != "file://":  # nothing but folders lies in the root of a machine
+    if name and not _is_local_folder(uri):
         store = open_store(parent)
         with suppress(ObjectNotFound):
             return Found(store, name, info=store.head(name))
@@ -92,10 +92,14 @@ def target(uri: str, source: Found) -> Location:
         return Location(open_store(uri))
     own = source.key.rpartition("/")[2]
     parent, name = above(uri)
-    parsed = parse_store_uri(uri)
-    if not name or (parsed.scheme == "file" and Path(parsed.prefix).is_dir()):
+    if not name or _is_local_folder(uri):
         return Location(open_store(uri), own)
     return Location(open_store(parent), name)
+
+
+def _is_local_folder(uri: str) -> bool:
+    parsed = parse_store_uri(uri)
+    return parsed.scheme == "file" and Path(parsed.prefix).is_dir()
 
 
 def refuse_root(uri: str) -> None:

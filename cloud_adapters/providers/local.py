@@ -82,14 +82,9 @@ class LocalStore:
     def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
         _ = md5  # there is no one to verify it
         target = self._path(key)
-        with _in_our_words(key):
-            staged = self._staging() / uuid.uuid4().hex
-            try:
-                with staged.open("xb") as file:
-                    file.write(data)
-                return self._publish(staged, target, key, create_only=create_only)
-            finally:
-                staged.unlink(missing_ok=True)
+        with _in_our_words(key), self._staged() as staged:
+            staged.write_bytes(data)
+            return self._publish(staged, target, key, create_only=create_only)
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Reader:
         with _in_our_words(key):
@@ -152,13 +147,9 @@ class LocalStore:
         if not isinstance(source, LocalStore):
             raise StoreError(f"{source.uri} is not a folder; its objects cannot be copied on this machine")
         target = self._path(key)
-        with _in_our_words(source_key):
-            staged = self._staging() / uuid.uuid4().hex
-            try:
-                shutil.copyfile(source._path(source_key), staged)  # noqa: SLF001 - the same class
-                return self._publish(staged, target, key, create_only=False)
-            finally:
-                staged.unlink(missing_ok=True)
+        with _in_our_words(source_key), self._staged() as staged:
+            shutil.copyfile(source._path(source_key), staged)  # noqa: SLF001 - the same class
+            return self._publish(staged, target, key, create_only=False)
 
     def presign(self, key: str, *, seconds: int) -> str:
         raise StoreError(f"{key}: folders cannot be read through a URL (asked for {seconds} s)")
@@ -209,11 +200,12 @@ class LocalStore:
         with _in_our_words(upload.key):
             os.truncate(folder / "data", sum(part.size for part in parts))
             info = self._publish(folder / "data", target, upload.key, create_only=create_only)
-            shutil.rmtree(folder, ignore_errors=True)
+        self.abort_upload(upload)
         return info
 
     def abort_upload(self, upload: Upload) -> None:
         shutil.rmtree(self._upload_folder(upload), ignore_errors=True)
+        self._tidy()
 
     def _path(self, key: str) -> Path:
         """The file of `key`; refuses keys that lead out of the folder, be it by name or by a symbolic link."""
@@ -232,10 +224,26 @@ class LocalStore:
             base = os.path.relpath(folder, self.folder)
             yield from (name if base == "." else f"{base}/{name}" for name in files)
 
-    def _staging(self) -> Path:
-        folder = self.folder / STAGING / "staged"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    @contextmanager
+    def _staged(self) -> Iterator[Path]:
+        """A new, empty file to write an object to; what is left of it in the end is removed."""
+        staged = self.folder / STAGING / "staged" / uuid.uuid4().hex
+        while not staged.exists():  # another process may tidy the folder away at any moment
+            with suppress(FileNotFoundError):
+                staged.parent.mkdir(parents=True, exist_ok=True)
+                staged.touch(exist_ok=False)
+        try:
+            yield staged
+        finally:
+            staged.unlink(missing_ok=True)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Our own folder is there only while something is unfinished."""
+        own = self.folder / STAGING
+        for folder in (own / "staged", own / "uploads", own):
+            with suppress(OSError):  # not empty, or gone already
+                folder.rmdir()
 
     def _upload(self, key: str, part_size: int) -> Upload:
         self._path(key)
