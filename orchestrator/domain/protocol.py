@@ -18,6 +18,7 @@ from orchestrator.domain.pods import ClusterRef, PodSettings
 from orchestrator.domain.retry import FAILURE_OF
 from orchestrator.domain.spec import Name
 from orchestrator.domain.state import Reason
+from orchestrator.domain.transfer import Order
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
@@ -95,6 +96,8 @@ class Lease(Model):
     prefix: str
     resume: CheckpointRef | None = None
     fallbacks: tuple[CheckpointRef, ...] = ()
+    order: Order | None = None
+    """For Neutrino's own kinds of jobs: what there is to do. None when there is nothing left to do it with."""
 
 
 class ClaimRequest(Model):
@@ -155,18 +158,17 @@ class NodeBeat(Model):
     done: bool = False
 
 
-class NodeReply(Model):
-    """`live`: the attempt goes on. `cancel`: a person wants it stopped. `done`: how many nodes have ended well."""
+class NodeReply(HeartbeatReply):
+    """What a worker would be told of the attempt; and `done`, how many of the other nodes have ended well."""
 
-    live: bool
-    cancel: bool = False
     done: int = 0
 
 
 class PodLease(Model):
-    """What a pod needs to run its attempt: the lease, and where its artifacts go."""
+    """What a pod needs to run its attempt: the lease, the launcher that holds it, and where its artifacts go."""
 
     lease: Lease
+    worker: str
     store: str
     lease_seconds: float
     heartbeat_seconds: float

@@ -15,8 +15,10 @@ from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatRepl
 from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import artifacts, checkpoints
+from orchestrator.domain.transfer import OWN_KINDS, Order
+from orchestrator.store import artifacts, checkpoints, transfers
 from orchestrator.store.fence import LIVE, Holder, hold
+from orchestrator.store.shaping import shaped
 from orchestrator.store.transitions import Change, transition
 
 TOKEN_PREFIX = "nat_"  # noqa: S105 - the prefix tells secret scanners what they have found
@@ -39,6 +41,7 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
     if not waiting:
         return ()
     resumes = checkpoints.resumable(connection, [row.id for row in waiting if row.epoch > 0], pool_id)
+    orders = transfers.orders(connection, waiting, pool_id)
     tokens = {row.id: TOKEN_PREFIX + secrets.token_urlsafe(24) for row in waiting}
     worker = encode("w", worker_id)
     moved = transition(
@@ -60,13 +63,22 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
     )
     rows = {row.id: row for row in waiting}
     return tuple(
-        granted(move.attempt, rows[move.job_id], tokens[move.job_id], resumes.get(move.job_id, ()))
+        granted(
+            move.attempt,
+            rows[move.job_id],
+            tokens[move.job_id],
+            resumes.get(move.job_id, ()),
+            orders.get(move.job_id),
+        )
         for move in sorted(moved, key=lambda move: move.job_id)
     )
 
 
-def granted(attempt: AttemptId, row: Any, token: str, sources: Sequence[CheckpointRef]) -> Lease:
-    """The lease of an attempt; `row` has the job's document and workspace, `sources` where its checkpoint may be had."""
+def granted(
+    attempt: AttemptId, row: Any, token: str, sources: Sequence[CheckpointRef], order: Order | None = None
+) -> Lease:
+    """The lease of an attempt; `row` has the job's document and workspace, `sources` where its checkpoint may be had,
+    `order` what there is to do for a job of our own kinds."""
     return Lease(
         attempt=str(attempt),
         token=token,
@@ -75,6 +87,7 @@ def granted(attempt: AttemptId, row: Any, token: str, sources: Sequence[Checkpoi
         prefix=f"artifacts/{row.workspace_id}/{attempt}",
         resume=sources[0] if sources else None,
         fallbacks=tuple(sources[1:]),
+        order=order,
     )
 
 
@@ -94,7 +107,8 @@ _RENEW = f"""
     RETURNING a.job_id, a.epoch
 """
 _HELD = f"""
-    SELECT a.job_id, a.epoch, j.state FROM attempts a JOIN jobs j ON j.id = a.job_id
+    SELECT a.job_id, a.epoch, CASE j.state WHEN 'RUNNING' THEN a.asked WHEN 'CANCELLING' THEN 'cancel' END AS asked
+    FROM attempts a JOIN jobs j ON j.id = a.job_id
     WHERE a.worker_id = :worker AND {LIVE}
 """
 _SEEN = """
@@ -112,17 +126,21 @@ _WAITING = """
 def heartbeat(
     connection: Connection, worker_id: int, beat: Heartbeat, named: Sequence[AttemptId], lease: float
 ) -> HeartbeatReply:
-    """Renew the leases that are still live, and tell the worker what to stop."""
+    """Renew the leases that are still live, and tell the worker what is wanted of them."""
     about = {"worker": worker_id}
     arrays = {"jobs": [one.job_id for one in named], "epochs": [one.epoch for one in named]}
     renewed = {
         AttemptId(row.job_id, row.epoch) for row in connection.execute(text(_RENEW), about | arrays | {"lease": lease})
     }
     draining = connection.execute(text(_SEEN), about | {"draining": beat.draining}).scalar_one()
-    held = {AttemptId(row.job_id, row.epoch): row.state for row in connection.execute(text(_HELD), about)}
+    held = {AttemptId(row.job_id, row.epoch): row.asked for row in connection.execute(text(_HELD), about)}
+    asked: dict[str, list[str]] = {"cancel": [], "checkpoint": [], "move": []}
+    for one, what in held.items():
+        if what and one in renewed:
+            asked[what].append(str(one))
     return HeartbeatReply(
         lost=tuple(str(one) for one in named if one not in renewed),
-        cancel=tuple(str(one) for one, state in held.items() if state == JobState.CANCELLING and one in renewed),
+        **{what: tuple(attempts) for what, attempts in asked.items()},
         orphans=tuple(str(one) for one in held if one not in set(named)),
         waiting=connection.execute(text(_WAITING), about).scalar_one(),
         drain=draining,
@@ -130,7 +148,8 @@ def heartbeat(
 
 
 _STANDING = """
-    SELECT id, epoch, state, workspace_id, document, name, user_failures, infra_failures, preemptions, worker_deaths
+    SELECT id, epoch, state, workspace_id, document, name, user_failures, infra_failures, preemptions, worker_deaths,
+      shape, moved_to, pool_id
     FROM jobs WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -192,9 +211,14 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
         ending(jobs[attempt.job_id], one.reason, one.message, worker, exit_code=one.exit_code)
         for attempt, one in accepted
     ]
-    moved = {move.job_id: move for move in transition(connection, changes)}
+    moved = {move.job_id: move for move in transition(connection, shaped(connection, jobs, changes))}
     for attempt, one in accepted:
-        if one.output and moved[attempt.job_id].target is JobState.SUCCEEDED:
-            artifacts.register_output(connection, jobs[attempt.job_id], attempt, one.output)
+        job, move = jobs[attempt.job_id], moved.get(attempt.job_id)
+        if move is None:
+            continue
+        if job.document["kind"] in OWN_KINDS:
+            transfers.ended(connection, job, one, move.target)
+        elif one.output and move.target is JobState.SUCCEEDED:
+            artifacts.register_output(connection, job, attempt, one.output)
     done = {attempt for attempt, _ in accepted if attempt.job_id in moved}
     return Reported(lost=tuple(str(attempt) for attempt, _ in reports if attempt not in done))

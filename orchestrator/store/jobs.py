@@ -14,9 +14,10 @@ from orchestrator.domain.placement import Shape
 from orchestrator.domain.retry import Counters
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import AttemptState, JobState, Reason
+from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.domain.views import AttemptView, EventView, JobSummary, JobView, Page
 from orchestrator.store import explain
-from orchestrator.store.notify import QUEUE, notify
+from orchestrator.store.notify import JOBS, QUEUE, notify
 from orchestrator.store.transitions import Change, transition
 
 _INSERT = """
@@ -65,7 +66,7 @@ def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence
         },
     ).scalars()
     made = list(ids)
-    notify(connection, {QUEUE: ()})
+    notify(connection, {QUEUE: (), JOBS: made})
     return made
 
 
@@ -219,9 +220,19 @@ def cancel(connection: Connection, job_id: int, user: str) -> None:
     transition(connection, [change])
 
 
+def _refuse_own_kinds(connection: Connection, job_id: int) -> None:
+    kind = connection.execute(text("SELECT kind FROM jobs WHERE id = :id"), {"id": job_id}).scalar_one()
+    if kind in OWN_KINDS:
+        raise Conflict(
+            f"Job {encode('j', job_id)} moved an artifact; what it had begun is being cleared away.",
+            hint="Ask for the migration again, with `neutrino migrate model`.",
+        )
+
+
 def retry(connection: Connection, job_id: int, user: str) -> None:
     """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state."""
     state = _state(connection, job_id)
+    _refuse_own_kinds(connection, job_id)
     if state not in {JobState.FAILED, JobState.CANCELLED}:
         raise Conflict(
             f"Job {encode('j', job_id)} is {state}; only a failed or cancelled job can be retried.",

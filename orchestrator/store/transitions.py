@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.retry import Counters
 from orchestrator.domain.state import AttemptState, JobState, Reason
+from orchestrator.store import replicas
 from orchestrator.store.fence import LIVE
 from orchestrator.store.notify import JOBS, QUEUE, WORKERS, notify
 
@@ -38,6 +39,8 @@ class Change:
     pool_id: int | None = None
     delay: float = 0.0
     """For QUEUED: not before so many seconds from now."""
+    shape: str | None = None
+    """For QUEUED: what placement is to look at from now on."""
     exit_code: int | None = None
     counters: Counters | None = None
     ends: AttemptState | None = None
@@ -70,8 +73,8 @@ _MOVE = f"""
 WITH change AS (
   SELECT * FROM jsonb_to_recordset(CAST(:changes AS jsonb)) AS c(
     job_id bigint, target text, reason text, message text, actor text, epoch int, holder bigint, pool_id bigint,
-    delay float8, exit_code int, counters jsonb, ends text, worker_id bigint, token_hash text, lease_seconds float8,
-    resumed_from_step bigint)
+    delay float8, shape text, exit_code int, counters jsonb, ends text, worker_id bigint, token_hash text,
+    lease_seconds float8, resumed_from_step bigint)
 ), held AS MATERIALIZED (
   SELECT j.id, j.state AS source, c.*
   FROM jobs j
@@ -89,6 +92,7 @@ WITH change AS (
     message = h.message,
     epoch = j.epoch + CASE h.target WHEN 'RUNNING' THEN 1 ELSE 0 END,
     pool_id = CASE h.target WHEN 'DISPATCHED' THEN h.pool_id WHEN 'QUEUED' THEN NULL ELSE j.pool_id END,
+    shape = coalesce(h.shape, j.shape),
     user_failures = coalesce((h.counters ->> 'user_failures')::int, j.user_failures),
     infra_failures = coalesce((h.counters ->> 'infra_failures')::int, j.infra_failures),
     preemptions = coalesce((h.counters ->> 'preemptions')::int, j.preemptions),
@@ -127,6 +131,7 @@ _FIELDS = tuple(field.name for field in fields(Change))
 
 # A queued job wants to be dispatched; a claimed one has made room in its pool's window.
 _WAKES_DISPATCHER = frozenset({JobState.QUEUED, JobState.RUNNING})
+_WITHOUT_SUCCESS = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]:
@@ -135,8 +140,26 @@ def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]
         return []
     rows = connection.execute(text(_MOVE), {"changes": json.dumps([_row(change) for change in changes])})
     moved = [Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id) for row in rows]
+    if given_up := [move.job_id for move in moved if move.target in _WITHOUT_SUCCESS]:
+        replicas.abandon(connection, given_up)
     announce(connection, moved)
     return moved
+
+
+_NOTE = """
+WITH noted AS (
+  UPDATE jobs SET reason = :reason, message = :message WHERE id = :job RETURNING id, epoch, state
+)
+INSERT INTO events (job_id, epoch, source, target, reason, message, actor)
+SELECT id, epoch, state, state, :reason, :message, :actor FROM noted
+"""
+
+
+def note(connection: Connection, job_id: int, reason: Reason, message: str, actor: str) -> None:
+    """Write into a job's history what happened to it without a move; the caller has locked the job."""
+    values = {"job": job_id, "reason": reason, "message": message, "actor": actor}
+    connection.execute(text(_NOTE), values)
+    notify(connection, {JOBS: [job_id]})
 
 
 def _row(change: Change) -> dict[str, object]:

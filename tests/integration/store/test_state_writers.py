@@ -10,7 +10,7 @@ from tests.integration.store.state_writers import violations
 
 ROOT = Path(__file__).parents[3]
 DOOR = ROOT / "orchestrator" / "store" / "transitions.py"
-TABLES = ROOT / "orchestrator" / "store" / "tables.py"  # declares the tables; the schema, not a writer
+TABLES = set((ROOT / "orchestrator" / "store").glob("*tables.py"))  # declare the tables; the schema, not writers
 
 
 def test_no_code_but_the_one_door_writes_a_state() -> None:
@@ -18,7 +18,7 @@ def test_no_code_but_the_one_door_writes_a_state() -> None:
         path for package in ("orchestrator", "workers", "cloud_adapters") for path in (ROOT / package).rglob("*.py")
     ]
     assert len(modules) > 50
-    found = {path.name: violations(path) for path in modules if path not in {DOOR, TABLES}}
+    found = {path.name: violations(path) for path in modules if path not in {DOOR, *TABLES}}
     assert {name: faults for name, faults in found.items() if faults} == {}
 
 

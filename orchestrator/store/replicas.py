@@ -1,0 +1,210 @@
+"""Copies of artifacts: made, trusted, retired. Readers follow the verified ones, which `sources` lists, and no others.
+
+A copy begins as `copying`, held by the job that makes it. It becomes `verified` in the transaction that takes the
+job's success, under the attempt's fence; if the job ends in any other way the row goes, and what was written is
+garbage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.protocol import ArtifactUpload
+from orchestrator.domain.transfer import Place
+
+REUSED = 8
+"""So many related artifacts are looked through for files that need not be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Where the reader is. What is None is not known."""
+
+    store: str | None = None
+    cloud: str | None = None
+    region: str | None = None
+
+
+_SOURCES = """
+    SELECT r.store, r.prefix FROM replicas r
+    WHERE r.artifact_id = :artifact AND r.state = 'verified'
+    ORDER BY coalesce(r.store = :store, false) DESC,
+      EXISTS (SELECT FROM pools p WHERE p.store = r.store AND p.cloud = :cloud AND p.region = :region) DESC,
+      EXISTS (SELECT FROM pools p WHERE p.store = r.store AND p.cloud = :cloud) DESC,
+      r.checked_at DESC, r.store
+"""
+
+
+def sources(connection: Connection, artifact_id: int, near: Near) -> list[Place]:
+    """The verified copies of an artifact: first the one in the reader's own store, then those in its region, then those
+    on its cloud, then all others."""
+    values = {"artifact": artifact_id, "store": near.store, "cloud": near.cloud, "region": near.region}
+    return [Place(store=row.store, prefix=row.prefix) for row in connection.execute(text(_SOURCES), values)]
+
+
+_KIN = """
+    SELECT r.prefix FROM replicas r JOIN artifacts o ON o.id = r.artifact_id
+    WHERE r.store = :store AND r.state = 'verified' AND o.id <> :artifact
+      AND (o.job_id = (SELECT job_id FROM artifacts WHERE id = :artifact)
+        OR o.id IN (SELECT other.artifact_id FROM model_versions v
+                    JOIN model_versions other ON other.model_id = v.model_id WHERE v.artifact_id = :artifact))
+    ORDER BY o.id DESC LIMIT :limit
+"""
+
+
+def reusable(connection: Connection, artifact_id: int, store: str) -> tuple[str, ...]:
+    """Prefixes in `store` of artifacts that may share files with this one: other versions of its model, and what else
+    its job has published."""
+    values = {"artifact": artifact_id, "store": store, "limit": REUSED}
+    return tuple(connection.execute(text(_KIN), values).scalars())
+
+
+# A copy that was lost is mended in place: what of it is whole need not be sent again. `verified_at` of one that was
+# never verified is as old as can be, so that the release before this one, which knows no states, looks at it last.
+_BEGIN = """
+    INSERT INTO replicas (artifact_id, store, prefix, state, job_id, verified_at, checked_at)
+    VALUES (:artifact, :store, :prefix, 'copying', :job, 'epoch', NULL)
+    ON CONFLICT (artifact_id, store) DO UPDATE SET job_id = excluded.job_id
+      WHERE replicas.state = 'lost' AND replicas.job_id IS NULL
+    RETURNING 1
+"""
+
+
+def begin(connection: Connection, artifact_id: int, store: str, prefix: str, job_id: int) -> bool:
+    """Let a job make a copy, or mend the lost one; False when there is a good one, or somebody is at it."""
+    values = {"artifact": artifact_id, "store": store, "prefix": prefix, "job": job_id}
+    return connection.execute(text(_BEGIN), values).one_or_none() is not None
+
+
+def hold(connection: Connection, artifact_id: int, store: str, job_id: int) -> bool:
+    """Let a job check a verified copy; False when there is none, or another job is at it."""
+    statement = """
+        UPDATE replicas SET job_id = :job
+        WHERE artifact_id = :artifact AND store = :store AND state = 'verified' AND job_id IS NULL RETURNING 1
+    """
+    values = {"artifact": artifact_id, "store": store, "job": job_id}
+    return connection.execute(text(statement), values).one_or_none() is not None
+
+
+def find(connection: Connection, artifact_id: int, store: str) -> Any:
+    """The row of a copy, or None."""
+    statement = "SELECT * FROM replicas WHERE artifact_id = :artifact AND store = :store"
+    return connection.execute(text(statement), {"artifact": artifact_id, "store": store}).one_or_none()
+
+
+def held_by(connection: Connection, job_id: int) -> Any:
+    """The copy at which a job is at work, or None when it has gone."""
+    return connection.execute(text("SELECT * FROM replicas WHERE job_id = :job"), {"job": job_id}).one_or_none()
+
+
+_LANDED = """
+    UPDATE replicas r SET state = 'verified', verified_at = clock_timestamp(), checked_at = clock_timestamp(),
+      changed_at = clock_timestamp(), error = NULL, job_id = NULL, bytes = :bytes
+    FROM artifacts c
+    WHERE c.id = r.artifact_id AND r.job_id = :job AND r.state IN ('copying', 'lost')
+      AND r.store = :store AND r.prefix = :prefix AND c.digest = decode(:digest, 'hex')
+    RETURNING r.artifact_id
+"""
+
+
+def landed(connection: Connection, job_id: int, copy: ArtifactUpload) -> int | None:
+    """Make the copy that a job has finished visible to readers; the caller holds its attempt. Returns the artifact's
+    row id; None when the copy is no longer wanted, and what was written is garbage."""
+    values = {"job": job_id, "bytes": copy.size, **copy.model_dump(include={"store", "prefix", "digest"})}
+    found: int | None = connection.execute(text(_LANDED), values).scalar()
+    if found is None:
+        throw_away(connection, copy.store, copy.prefix, None)
+    return found
+
+
+def checked(connection: Connection, job_id: int) -> None:
+    """Every byte of the copy that a job was checking is right."""
+    statement = """
+        UPDATE replicas SET checked_at = clock_timestamp(), error = NULL, job_id = NULL WHERE job_id = :job
+    """
+    connection.execute(text(statement), {"job": job_id})
+
+
+def lose(connection: Connection, artifact_id: int, store: str, why: str) -> bool:
+    """A copy is damaged: nobody reads it from now on. False when there is none that anybody reads."""
+    statement = """
+        UPDATE replicas SET state = 'lost', changed_at = clock_timestamp(), error = :why, job_id = NULL
+        WHERE artifact_id = :artifact AND store = :store AND state IN ('verified', 'stale') RETURNING 1
+    """
+    values = {"artifact": artifact_id, "store": store, "why": why}
+    return connection.execute(text(statement), values).one_or_none() is not None
+
+
+def abandon(connection: Connection, job_ids: Collection[int]) -> None:
+    """Jobs have ended without success: copies that they were making were never there, others stay as they were."""
+    statement = """
+        WITH undone AS (
+          DELETE FROM replicas WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state = 'copying'
+          RETURNING store, prefix
+        ), thrown AS (
+          INSERT INTO garbage (store, prefix) SELECT store, prefix FROM undone ON CONFLICT DO NOTHING
+        )
+        UPDATE replicas SET job_id = NULL WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state <> 'copying'
+    """
+    connection.execute(text(statement), {"jobs": list(job_ids)})
+
+
+def retire(connection: Connection, artifact_id: int, store: str) -> None:
+    """A copy is not wanted any more: readers stop taking it, and when the last of them is done it is deleted."""
+    statement = """
+        UPDATE replicas SET state = 'stale', changed_at = clock_timestamp()
+        WHERE artifact_id = :artifact AND store = :store AND state = 'verified'
+    """
+    connection.execute(text(statement), {"artifact": artifact_id, "store": store})
+
+
+_BRING_BACK = """
+    UPDATE replicas r SET state = 'verified', changed_at = clock_timestamp()
+    WHERE state = 'stale'
+      AND NOT EXISTS (SELECT FROM replicas g WHERE g.artifact_id = r.artifact_id AND g.state = 'verified')
+"""
+_REMOVE_STALE = """
+    WITH idle AS (
+      SELECT r.artifact_id, r.store FROM replicas r
+      WHERE r.state = 'stale' AND r.job_id IS NULL
+        AND r.changed_at < clock_timestamp() - :grace * interval '1 second'
+        AND NOT EXISTS (SELECT FROM replicas o
+                        WHERE o.artifact_id = r.artifact_id AND o.job_id IS NOT NULL AND o.state <> 'verified')
+      ORDER BY 1, 2 LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+    ), gone AS (
+      DELETE FROM replicas r USING idle WHERE r.artifact_id = idle.artifact_id AND r.store = idle.store
+      RETURNING r.store, r.prefix
+    )
+    INSERT INTO garbage (store, prefix) SELECT store, prefix FROM gone ON CONFLICT DO NOTHING
+"""
+
+
+def remove_stale(connection: Connection, grace: float) -> int:
+    """Throw away the copies that were retired `grace` seconds ago and from which no transfer reads; returns how many.
+    One that has become the last good copy meanwhile is brought back."""
+    connection.execute(text(_BRING_BACK))
+    return connection.execute(text(_REMOVE_STALE), {"grace": grace}).rowcount
+
+
+def throw_away(connection: Connection, store: str, prefix: str, job_id: int | None) -> None:
+    """Have the bytes below a prefix deleted, once the job that may still be writing there has ended."""
+    statement = "INSERT INTO garbage (store, prefix, job_id) VALUES (:store, :prefix, :job) ON CONFLICT DO NOTHING"
+    connection.execute(text(statement), {"store": store, "prefix": prefix, "job": job_id})
+
+
+def throw_artifacts_away(connection: Connection, artifact_ids: Collection[int]) -> None:
+    """Delete artifacts with all of their copies; a job that is making one finds it gone when it is done."""
+    statement = """
+        WITH copies AS (
+          DELETE FROM replicas WHERE artifact_id = ANY(CAST(:ids AS bigint[])) RETURNING store, prefix, state, job_id
+        ), thrown AS (
+          INSERT INTO garbage (store, prefix, job_id)
+          SELECT store, prefix, CASE state WHEN 'verified' THEN NULL ELSE job_id END FROM copies ON CONFLICT DO NOTHING
+        )
+        DELETE FROM artifacts WHERE id = ANY(CAST(:ids AS bigint[]))
+    """
+    connection.execute(text(statement), {"ids": list(artifact_ids)})
