@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from orchestrator.domain.document import parse
@@ -15,7 +15,7 @@ from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
-from orchestrator.sdk.plan import OUTPUT, RESUME, WORK, Plan
+from orchestrator.sdk.plan import OUTPUT, RESUME, WORK, Plan, environment
 from workers.depot import Depot
 from workers.feed import Feed
 from workers.folders import Folders, remove
@@ -34,7 +34,8 @@ LONGEST_MESSAGE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What an attempt needs of its worker. `bulk` runs what moves many bytes."""
+    """What an attempt needs of its worker. `bulk` runs what moves many bytes; `env` is what the place adds to the job's
+    environment; `publishes` is False for the nodes of a job that leave its output to the first one."""
 
     settings: Settings
     runner: Runner
@@ -43,6 +44,8 @@ class Host:
     folders: Folders
     bulk: Executor
     oom: OomWatch
+    env: Mapping[str, str] = field(default_factory=dict)
+    publishes: bool = True
 
 
 class _Stopped(Exception):
@@ -150,6 +153,8 @@ class Attempt:
     async def _store_output(self, found: Verdict) -> tuple[Verdict, ArtifactUpload | None]:
         """Publish what the job left behind. What can never be published is the job's own fault: it is not tried again,
         because it would end the same."""
+        if not self._host.publishes:
+            return found, None
         output, model = self._folder / OUTPUT, self.spec.outputs.model
         if output.is_symlink() or not output.is_dir():
             text = "The job removed or replaced its output folder; write files into it instead."
@@ -189,7 +194,7 @@ class Attempt:
             workload=spec.workload if isinstance(spec, Train) else "command",
             params=dict(spec.params),
             dataset=spec.dataset if isinstance(spec, Train) else None,
-            env=dict(spec.env),
+            env=environment(self._folder, {**spec.env, **self._host.env}),
             command=list(program.command) if program and program.command else None,
             entrypoint=program.entrypoint if program else None,
             resume_step=self._lease.resume.step if self._lease.resume else None,

@@ -15,11 +15,10 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NoReturn
 
 from orchestrator.domain.run import Interrupted, Run
-from orchestrator.sdk.plan import RUN_DIR, WORK, Plan
+from orchestrator.sdk.plan import WORK, Plan
 from orchestrator.sdk.run import attach
 from workers import proctree
 from workers.workloads import command
@@ -31,14 +30,17 @@ _MOST_DESCRIPTORS = max(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 _OUR_FILES = frozenset({__file__, command.__file__})
 
 
-def main(folder: Path, plan: Plan, stdio: list[int], zygote: int, workloads: Mapping[str, str]) -> NoReturn:
+def main(folder: str, stdio: list[int], zygote: int, workloads: Mapping[str, str]) -> NoReturn:
     """Become the attempt of `folder`, with `stdio` as its stdout and stderr. Ends the process.
 
-    What comes before the user's code is kept small: after a fork every page that Python touches is copied.
+    What comes before the user's code is kept small: after a fork every page that Python touches is copied. The plan is
+    read here and not by the zygote, so that no process ever holds the plan of another attempt.
     """
     work = f"{folder}/{WORK}"
     _isolate(work, stdio, zygote)
-    _set_environment(folder, work, plan)
+    plan = Plan.read(folder)
+    for name, value in plan.env.items():  # not update(), which asks abstract base classes and touches their pages
+        os.environ[name] = value
     if plan.command is not None:
         _be_init_of(plan.command)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -59,14 +61,6 @@ def _isolate(work: str, stdio: list[int], zygote: int) -> None:
         os.dup2(source, target)
     os.closerange(3, _MOST_DESCRIPTORS)
     os.chdir(work)
-
-
-def _set_environment(folder: Path, work: str, plan: Plan) -> None:
-    os.environ["HOME"] = work
-    os.environ.update(plan.env)
-    given = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = f"{work}{os.pathsep}{given}" if given else work
-    os.environ[RUN_DIR] = str(folder)
 
 
 def _call(plan: Plan, workloads: Mapping[str, str], run: Run) -> int:

@@ -24,8 +24,8 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
-from orchestrator.sdk.plan import Plan
 from workers import child, proctree
 
 LARGEST_PACKET = 64 * 1024
@@ -38,6 +38,14 @@ _OOM_SCORE = "600"
 def clock() -> float:
     """Seconds that also pass while the machine sleeps; the same for all processes of a machine."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class _Start(NamedTuple):
+    """An attempt to be forked: its folder, and its stdout and stderr."""
+
+    attempt: str
+    folder: str
+    stdio: list[int]
 
 
 class Zygote:
@@ -90,16 +98,18 @@ class Zygote:
 
     def _obey(self) -> bool:
         """Do what the waiting packets say. False when the agent is gone."""
-        while True:
-            try:
-                data, fds, _, _ = socket.recv_fds(self._agent, LARGEST_PACKET, 2)
-            except BlockingIOError:
-                return True
+        starts: list[_Start] = []
+        while (received := self._receive()) is not None:
+            data, fds = received
             if not data:
                 return False
-            match json.loads(data):
-                case ["start", attempt, folder]:
-                    self._start(attempt, folder, fds)
+            packet = json.loads(data)
+            if packet[0] == "start":
+                starts.append(_Start(packet[1], packet[2], fds))
+                continue
+            self._start(starts)  # what comes next may be meant for one of them
+            starts = []
+            match packet:
                 case ["signal", attempt, number]:
                     self._signal(attempt, number)
                 case ["kill", attempt]:
@@ -108,6 +118,16 @@ class Zygote:
                     self._deadline = deadline
                 case unknown:
                     raise ValueError(f"not a packet of the agent: {unknown!r}")
+        self._start(starts)
+        return True
+
+    def _receive(self) -> tuple[bytes, list[int]] | None:
+        """A packet and the descriptors that came with it; None when none waits."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._agent, LARGEST_PACKET, 2)
+        except BlockingIOError:
+            return None
+        return data, fds
 
     def _signal(self, attempt: str, number: int) -> None:
         for leader in self._leaders_of(attempt):
@@ -125,25 +145,31 @@ class Zygote:
     def _leaders_of(self, attempt: str) -> list[int]:
         return [pid for pid, name in self._leaders.items() if name == attempt]
 
-    def _start(self, attempt: str, folder: str, fds: list[int]) -> None:
-        me, where = os.getpid(), Path(folder)
+    def _start(self, starts: list[_Start]) -> None:
+        """Fork for each of them, one right after the other: every fork makes all pages of this process copy on write
+        anew, so that what else it does in between costs several times as much."""
+        me = os.getpid()
+        pids = [self._fork(start, me) for start in starts]
+        for start, pid in zip(starts, pids, strict=True):
+            for fd in start.stdio:
+                os.close(fd)
+            if pid is not None:
+                self._leaders[pid] = start.attempt
+                self._started.append((start.attempt, pid))
+
+    def _fork(self, start: _Start, me: int) -> int | None:
         try:
-            plan = Plan.read(where)
             pid = os.fork()
         except OSError as error:
-            self._ended.append((attempt, None, f"No process could be made: {error.strerror}."))
-            pid = -1
+            self._ended.append((start.attempt, None, f"No process could be made: {error.strerror}."))
+            return None
         if pid == 0:
             try:
-                child.main(where, plan, fds, me, self._workloads)
+                child.main(start.folder, start.stdio, me, self._workloads)
             finally:  # only after a fault of ours: the traceback goes to the attempt's log
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)
-        for fd in fds:
-            os.close(fd)
-        if pid > 0:
-            self._leaders[pid] = attempt
-            self._started.append((attempt, pid))
+        return pid
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):

@@ -21,8 +21,16 @@ PLAN, WORK, OUTPUT, RESUME, CHANNEL = "plan.json", "work", "output", "resume", "
 RUN_DIR = "NEUTRINO_RUN_DIR"
 
 
+def environment(folder: Path, given: dict[str, str]) -> dict[str, str]:
+    """What an attempt's process finds in its environment beside what the worker's account has: the variables `given` by
+    the job's spec, and where it is."""
+    work = str(folder / WORK)
+    path = given.get("PYTHONPATH")
+    return {"HOME": work, **given, "PYTHONPATH": f"{work}{os.pathsep}{path}" if path else work, RUN_DIR: str(folder)}
+
+
 class Plan(NamedTuple):
-    """All that an attempt's process needs to know. It holds no secrets of the worker."""
+    """All that an attempt's process needs to know; `env` is `environment()`. It holds no secrets of the worker."""
 
     attempt: str
     workload: str
@@ -49,6 +57,10 @@ class Plan(NamedTuple):
             os.close(fd)
 
     @classmethod
-    def read(cls, folder: Path) -> Plan:
+    def read(cls, folder: str) -> Plan:
         """The plan in an attempt's folder."""
-        return cls(**json.loads((folder / PLAN).read_bytes()))
+        fd = os.open(f"{folder}/{PLAN}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return cls(**json.loads(os.read(fd, os.fstat(fd).st_size)))
+        finally:
+            os.close(fd)

@@ -37,7 +37,7 @@ class CheckpointFailed(RuntimeError):
 _attached: list[Run] = []
 
 
-def attach(folder: Path, plan: Plan) -> Run:
+def attach(folder: str, plan: Plan) -> Run:
     """Tell this process which attempt it runs, so that `run()` need not look. For the workers' own use."""
     _attached[:] = [AttachedRun(folder, plan)]
     return _attached[0]
@@ -54,7 +54,7 @@ def run() -> Run:
     if not _attached:
         folder = os.environ.get(RUN_DIR)
         if folder:
-            attach(Path(folder), Plan.read(Path(folder)))
+            attach(folder, Plan.read(folder))
         else:
             _attached.append(LocalRun(Path("neutrino-run") / time.strftime("%Y%m%d-%H%M%S")))
     return _attached[0]
@@ -134,10 +134,11 @@ class AttachedRun:
     """One attempt on a worker. Talks over a FIFO in the attempt's folder, one JSON document per line; each
     line fits into one atomic write, so that any thread and any process of the attempt may speak."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: str, plan: Plan) -> None:
         self._folder = folder
         self._plan = plan
-        self._channel = os.open(folder / CHANNEL, os.O_WRONLY | os.O_CLOEXEC)
+        # No pathlib until the job asks for a path: this runs in every attempt (ADR 0005).
+        self._channel = os.open(f"{folder}/{CHANNEL}", os.O_WRONLY | os.O_CLOEXEC)
         self._steps = _Steps()
         self._stopping = _Stopping()
         self._replies = itertools.count(1)
@@ -156,11 +157,11 @@ class AttachedRun:
 
     @property
     def output_dir(self) -> Path:
-        return self._folder / OUTPUT
+        return Path(self._folder, OUTPUT)
 
     @property
     def resume_dir(self) -> Path | None:
-        return None if self._plan.resume_step is None else self._folder / RESUME
+        return None if self._plan.resume_step is None else Path(self._folder, RESUME)
 
     @property
     def resume_step(self) -> int | None:
@@ -199,7 +200,7 @@ class AttachedRun:
     def _reply_fifo(self) -> Iterator[tuple[str, int]]:
         """A FIFO of one's own for one answer, so that no other thread or process can take it away."""
         name = f"reply-{os.getpid()}-{next(self._replies)}"
-        path = self._folder / name
+        path = Path(self._folder, name)
         os.mkfifo(path, 0o600)
         reply = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # both ways, so that opening waits for nobody
         try:
