@@ -8,12 +8,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from orchestrator.api import errors
+from orchestrator.api import errors, openapi
 from orchestrator.api.auth import Authenticator
 from orchestrator.api.middleware import Requests
-from orchestrator.api.routes import clusters, files, health, jobs, models, operations, pods, stores, streams, workers
+from orchestrator.api.routes import (
+    audit,
+    clusters,
+    files,
+    health,
+    jobs,
+    models,
+    moves,
+    operations,
+    pods,
+    sessions,
+    stores,
+    streams,
+    workers,
+)
+from orchestrator.api.strict import strictly
 from orchestrator.api.tick import Tick
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
@@ -48,7 +63,22 @@ def create_app(database: Database) -> FastAPI:
     app.state.authenticator = Authenticator(database)
     app.state.changes = Changes(database)
     errors.install(app)
+    openapi.install(app)
     app.add_middleware(Requests)
-    for module in (jobs, streams, models, stores, files, operations, clusters, workers, pods, health):
-        app.include_router(module.router)
+    for module in (
+        jobs,
+        moves,
+        streams,
+        models,
+        stores,
+        files,
+        operations,
+        audit,
+        sessions,
+        clusters,
+        workers,
+        pods,
+        health,
+    ):
+        app.include_router(module.router, dependencies=[Depends(strictly)])
     return app

@@ -60,7 +60,9 @@ def _caller(
     if credentials is None:
         raise AuthenticationError("This route needs a token.", hint="Send it as `Authorization: Bearer <token>`.")
     authenticator: Authenticator = request.app.state.authenticator
-    return authenticator.principal(credentials.credentials)
+    principal = authenticator.principal(credentials.credentials)
+    request.state.caller = principal
+    return principal
 
 
 def _at_least(role: str) -> Callable[[Principal], Principal]:

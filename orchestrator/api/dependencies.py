@@ -7,13 +7,35 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from orchestrator.domain.errors import FieldError, InvalidSpec
+from orchestrator.domain.roles import LADDER
+from orchestrator.store.audit import Act, Audited
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
+from orchestrator.store.tokens import Principal
+
+_READS = {"GET", "HEAD", "OPTIONS"}
 
 
 def _database(request: Request) -> Database:
+    """The database; what a person changes through it leaves an entry in the audit log."""
     database: Database = request.app.state.database
-    return database
+    return database if request.method in _READS else Audited(database, lambda: _act(request))
+
+
+def _act(request: Request) -> Act | None:
+    caller: Principal | None = getattr(request.state, "caller", None)
+    if caller is None or caller.role not in LADDER:
+        return None
+    return Act(
+        workspace_id=caller.workspace_id,
+        actor=caller.user,
+        role=caller.role,
+        via="api",
+        action=request.scope["route"].name,
+        target=" ".join(map(str, request.path_params.values())),
+        request_id=request.scope.get("request_id", ""),
+    )
 
 
 def _changes(request: Request) -> Changes:
@@ -30,6 +52,9 @@ def _idempotency_key(
         ),
     ] = None,
 ) -> str | None:
+    if idempotency_key is not None and not idempotency_key.strip():
+        hint = "Leave the header out, or send something that no other request has, such as a UUID."
+        raise InvalidSpec.of([FieldError("header.idempotency-key", "is empty", hint)])
     return idempotency_key
 
 

@@ -11,7 +11,7 @@ import typer
 from typer._completion_classes import completion_init
 from typer.core import TyperGroup
 
-from orchestrator.cli import apply, doctor, fleet, inspect, jobs, login, logs, models, run, stack, store
+from orchestrator.cli import apply, audit, doctor, fleet, inspect, jobs, login, logs, models, run, stack, store, ui
 from orchestrator.cli.output import ReaderGone, note, write
 from orchestrator.domain.errors import JobFailed, NeutrinoError
 
@@ -67,6 +67,7 @@ _SHORT: dict[str, dict[str, Any]] = {
         "up": stack.up,
         "down": stack.down,
         "demo": stack.demo,
+        "ui": ui.ui,
         "doctor": doctor.doctor,
         "login": login.login,
         "status": login.status,
@@ -105,6 +106,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         "Who may do what: list, create, revoke.",
         {"list": fleet.list_tokens, "create": fleet.create_token, "revoke": fleet.revoke_token},
     ),
+    "audit": ("Who did what: list, verify.", {"list": audit.list_audit, "verify": audit.verify}),
 }
 
 for _panel, _commands in _SHORT.items():

@@ -12,6 +12,7 @@ from fastapi import Depends, Form, Request
 from orchestrator.domain import roles
 from orchestrator.domain.errors import PermissionDenied
 from orchestrator.store import sessions
+from orchestrator.store.audit import Act, Audited
 from orchestrator.store.session import Database
 from orchestrator.store.sessions import Session
 
@@ -76,8 +77,24 @@ ActingAdmin = Annotated[Session, Depends(_acting("admin"))]
 
 
 def _database(request: Request) -> Database:
+    """The database; what somebody changes through it leaves an entry in the audit log."""
     database: Database = request.app.state.database
-    return database
+    return database if request.method == "GET" else Audited(database, lambda: _act(request))
+
+
+def _act(request: Request) -> Act | None:
+    session: Session | None = getattr(request.state, "session", None)
+    if session is None:
+        return None
+    return Act(
+        workspace_id=session.workspace_id,
+        actor=session.user,
+        role=session.role,
+        via="dashboard",
+        action=request.scope["route"].name,
+        target=" ".join(map(str, request.path_params.values())),
+        request_id=request.scope.get("request_id", ""),
+    )
 
 
 Db = Annotated[Database, Depends(_database)]

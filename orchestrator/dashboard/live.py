@@ -135,9 +135,12 @@ class Live:
             await asyncio.sleep(TICK_SECONDS)
             ids = {tab.session for tab in self._tabs}
             living = await self._ask(partial(self._living, ids))
-            for tab in self._tabs if living is not None else ():
+            if living is None:
+                continue  # without a tick, the tabs know that what they show may be old
+            gone = ids - living
+            for tab in self._tabs:
                 tab.ticked = True
-                tab.over = tab.over or (tab.session in ids and tab.session not in living)
+                tab.over = tab.over or tab.session in gone
                 tab.news.set()
 
     async def _ask(self, question: Callable[[], Answer]) -> Answer | None:

@@ -7,8 +7,10 @@ from typing import Any, Generic, Self
 
 import httpx
 
+from orchestrator.domain.console import SignInLink
 from orchestrator.domain.protocol import Health
 from orchestrator.domain.views import StatusView, WhoAmI
+from orchestrator.sdk.audit import Audit
 from orchestrator.sdk.binding import Bound, D, Operation
 from orchestrator.sdk.drivers import Async, Sync
 from orchestrator.sdk.files import Files
@@ -17,7 +19,7 @@ from orchestrator.sdk.jobs import Jobs
 from orchestrator.sdk.models import Models
 from orchestrator.sdk.profile import Profile, resolve
 from orchestrator.sdk.steps import Steps
-from orchestrator.sdk.transport import get
+from orchestrator.sdk.transport import get, post
 
 _LOOPBACK = (
     "all://127.0.0.1",
@@ -38,6 +40,7 @@ class _Api(Bound[D], Generic[D]):
         self.pools = Pools(driver)
         self.workers = Workers(driver)
         self.tokens = Tokens(driver)
+        self.audit = Audit(driver)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -51,6 +54,11 @@ class _Api(Bound[D], Generic[D]):
     def status(self) -> Steps[StatusView]:
         """The state of the control plane: jobs by state, and when each part last showed itself."""
         return (yield from get("/v1/status", StatusView))
+
+    @Operation
+    def sign_in_link(self) -> Steps[SignInLink]:
+        """Where a browser goes to be signed in to the dashboard as the caller: once, within a minute."""
+        return (yield from post("/v1/sessions", SignInLink))
 
     @Operation
     def ready(self) -> Steps[Health]:

@@ -13,7 +13,9 @@ from orchestrator.domain.errors import RateLimited
 from orchestrator.store.attempts import token_hash
 from orchestrator.store.tokens import Principal
 
-LIFETIME_HOURS = 12
+LIFETIME_HOURS = 12.0
+LINK_HOURS = 1 / 60
+"""A link from `neutrino ui` is a session that nobody has taken over yet, and has so long to be."""
 FAILURES = 10
 """So many wrong tokens from one address within WINDOW_MINUTES, and it has to wait."""
 WINDOW_MINUTES = 5
@@ -38,7 +40,7 @@ _LIVE = """
 """
 
 
-def begin(connection: Connection, principal: Principal) -> str:
+def begin(connection: Connection, principal: Principal, hours: float = LIFETIME_HOURS) -> str:
     """Sign somebody in; returns the secret for their cookie."""
     secret = secrets.token_urlsafe(32)
     statement = """
@@ -52,10 +54,23 @@ def begin(connection: Connection, principal: Principal) -> str:
         "user": principal.user,
         "role": principal.role,
         "csrf": secrets.token_urlsafe(24),
-        "hours": LIFETIME_HOURS,
+        "hours": hours,
     }
     connection.execute(text(statement), values)
     return secret
+
+
+def take_over(connection: Connection, secret: str) -> str | None:
+    """Give a live session a new secret and its full time; the old secret is worthless from now on."""
+    fresh = secrets.token_urlsafe(32)
+    statement = f"""
+        UPDATE sessions SET hash = :fresh, expires_at = clock_timestamp() + :hours * interval '1 hour'
+        WHERE id = (SELECT s.id FROM sessions s LEFT JOIN tokens t ON t.id = s.token_id
+                    WHERE s.hash = :hash AND {_LIVE} FOR UPDATE OF s)
+        RETURNING id
+    """
+    values = {"fresh": token_hash(fresh), "hash": token_hash(secret), "hours": LIFETIME_HOURS}
+    return None if connection.execute(text(statement), values).one_or_none() is None else fresh
 
 
 def find(connection: Connection, secret: str) -> Session | None:

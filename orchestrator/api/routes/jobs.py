@@ -27,7 +27,7 @@ from orchestrator.domain.views import (
     Page,
     Why,
 )
-from orchestrator.store import explain, files, idempotency, jobs, listing, streams
+from orchestrator.store import audit, explain, files, idempotency, jobs, listing, streams
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -44,6 +44,7 @@ def _accept(db: Db, caller: Submitter, key: str | None, request: bytes, specs: l
         def effect() -> dict[str, Any]:
             files.require(connection, caller.workspace_id, specs)
             ids = jobs.submit(connection, caller.workspace_id, caller.user, specs)
+            audit.about(" ".join(encode("j", job_id) for job_id in ids))
             return {"ids": ids}
 
         return idempotency.once(connection, caller.workspace_id, key, request, effect)
@@ -89,7 +90,7 @@ def plan(db: Db, caller: Submitter, body: Document) -> Why:  # noqa: ARG001 - as
 def _labels(label: Annotated[list[str], Query()]) -> list[tuple[str, str]]:
     pairs = [tuple(text.partition("=")[::2]) for text in label]
     if wrong := [text for text in label if "=" not in text]:
-        raise InvalidSpec.of([FieldError("label", f"{wrong[0]!r} is not a label", "Write key=value.")])
+        raise InvalidSpec.of([FieldError("query.label", f"{wrong[0]!r} is not a label", "Write key=value.")])
     return [(key, value) for key, value in pairs]
 
 

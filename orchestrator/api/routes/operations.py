@@ -20,7 +20,7 @@ from orchestrator.domain.views import (
     WorkerView,
 )
 from orchestrator.queues import queue_for_pool
-from orchestrator.store import components, idempotency, pools, tokens
+from orchestrator.store import audit, components, idempotency, pools, tokens
 from orchestrator.store.listing import decode_cursor, encode_cursor
 from orchestrator.store.notify import WORKERS, notify
 from orchestrator.version import VERSION
@@ -42,6 +42,7 @@ def create_pool(request: Request, db: Db, caller: Admin, key: IdempotencyKey, po
 
         def effect() -> dict[str, Any]:
             pools.create(connection, pool)
+            audit.about(pool.name)
             made = next(view for view in pools.views(connection, queue_for_pool) if view.name == pool.name)
             return made.model_dump(mode="json")
 
@@ -81,7 +82,9 @@ def create_token(db: Db, caller: Admin, wanted: CreateToken) -> TokenCreated:
     """Make a token. Its secret is in this answer and nowhere else, which is why an Idempotency-Key has no effect here:
     the answer is not kept."""
     with db.transaction() as connection:
-        return tokens.create(connection, caller.workspace_id, wanted)
+        made = tokens.create(connection, caller.workspace_id, wanted)
+        audit.about(f"{made.id} {made.name} ({made.role}) for {made.user}")
+        return made
 
 
 @router.delete("/tokens/{token_id}", status_code=204)

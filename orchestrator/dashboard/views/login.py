@@ -33,18 +33,23 @@ def _own_form(request: Request) -> None:
         raise PermissionDenied("This form came from another site.", hint="Open the dashboard itself and sign in there.")
 
 
-def sign_in(request: Request, db: Db, principal: Principal, to: str) -> Response:
+def admit(request: Request, db: Db, principal: Principal, to: str) -> Response:
     """Begin a session with a new secret, and end the one that this browser had."""
     with db.transaction() as connection:
         before = sessions.find(connection, request.cookies.get(COOKIE, ""))
         if before is not None:
             sessions.end(connection, before.id)
         secret = sessions.begin(connection, principal)
+        request.state.session = sessions.find(connection, secret)  # whose act this is, for the audit log
+    return _welcome(request, secret, to)
+
+
+def _welcome(request: Request, secret: str, to: str) -> Response:
     answer = RedirectResponse(_inside(to), status_code=303)
     answer.set_cookie(
         COOKIE,
         secret,
-        max_age=sessions.LIFETIME_HOURS * 3600,
+        max_age=round(sessions.LIFETIME_HOURS * 3600),
         httponly=True,
         samesite="lax",
         secure=request.url.scheme == "https",
@@ -63,7 +68,7 @@ def form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the usu
 
 
 @router.post("/login")
-def with_token(
+def sign_in(
     request: Request,
     db: Db,
     token: Annotated[str, Form(max_length=500)] = "",
@@ -81,7 +86,17 @@ def with_token(
         if principal is None or principal.role not in roles.LADDER:
             sessions.failed(connection, address)
             return _form(request, next, "This token is unknown, expired or revoked, or it belongs to a worker.", 401)
-    return sign_in(request, db, principal, next)
+    return admit(request, db, principal, next)
+
+
+@router.get("/login/once")
+def use_link(request: Request, db: Db, key: str = "") -> Response:
+    """Sign in with a link from `neutrino ui`."""
+    with db.transaction() as connection:
+        secret = sessions.take_over(connection, key)
+    if secret is None:
+        return _form(request, "/", "This link was used before, or it is older than a minute.", 401)
+    return _welcome(request, secret, "/")
 
 
 @router.post("/logout")
