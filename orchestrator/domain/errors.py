@@ -96,6 +96,11 @@ class FieldError:
     line: int | None = None
     column: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("path", "message", "hint"):  # they quote what was sent, which may be no text at all
+            if (text := getattr(self, name)) is not None and not text.isascii():
+                object.__setattr__(self, name, text.encode("utf-8", "replace").decode())
+
     def __str__(self) -> str:
         where = self.path or "document"
         at = f" (line {self.line}, column {self.column})" if self.line is not None else ""
@@ -160,6 +165,14 @@ class TooLarge(NeutrinoError):
     exit_code = 5
 
 
+class UnsupportedMedia(NeutrinoError):
+    """The body is of a kind that this route does not read."""
+
+    code = "unsupported_media"
+    status = 415
+    exit_code = 5
+
+
 class QuotaExceeded(NeutrinoError):
     """The workspace may not use that much."""
 
@@ -180,6 +193,14 @@ class CapacityError(NeutrinoError):
     def attempts(self) -> list[Any]:
         """The places tried, each with its reason."""
         return list(self.details.get("attempts", []))
+
+
+class NoPlace(CapacityError):
+    """No pool can take the job, and waiting does not change that. `attempts` lists each pool with its reason."""
+
+    code = "no_place"
+    status = 409
+    retryable = False
 
 
 class RateLimited(NeutrinoError):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from orchestrator.domain.freight import Freight
 from orchestrator.domain.ids import AttemptId
-from orchestrator.domain.placement import Freight
 from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef
 from orchestrator.domain.spec import Checkpoints
 from orchestrator.store import artifacts

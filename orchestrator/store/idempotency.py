@@ -52,6 +52,11 @@ def once(
     return answer
 
 
+def answered(connection: Connection, workspace_id: int, key: str | None) -> bool:
+    """Whether a request with this key has been answered before: then nothing needs to be looked at again."""
+    return connection.execute(text(_FIND), {"workspace": workspace_id, "key": key}).one_or_none() is not None
+
+
 def forget_old(connection: Connection) -> int:
     """Drop keys that no client can still be retrying with; returns how many."""
     return connection.execute(text(_FORGET), {"hours": KEEP_HOURS}).rowcount

@@ -11,6 +11,7 @@ from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.placement import PoolState, Shape
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.store.attempts import ending, standing
+from orchestrator.store.shaping import refused, shaped
 from orchestrator.store.transitions import Change, Moved, transition
 
 _DISPATCH_LOCK = 7_201_113_601  # any constant: one dispatcher places at a time, so that no window overflows
@@ -96,7 +97,8 @@ def _lose(connection: Connection, lost: Sequence[AttemptId], reason: Reason, mes
         for attempt in lost
         if (job := jobs[attempt.job_id]).state in {JobState.RUNNING, JobState.CANCELLING} and job.epoch == attempt.epoch
     ]
-    return transition(connection, [ending(job, reason, message, actor) for job in alive])
+    changes = [ending(job, reason, message, actor) for job in alive]
+    return transition(connection, shaped(connection, jobs, changes))
 
 
 class Stranded(NamedTuple):
@@ -125,6 +127,8 @@ def stranded(connection: Connection, pools: Sequence[PoolState], seconds: float,
 
 def withdraw(connection: Connection, job_ids: Sequence[int], reason: Reason, message: str, actor: str) -> list[Moved]:
     """Take dispatched jobs back into the queue, so that they can go elsewhere."""
+    if reason is not Reason.REBALANCED:
+        refused(connection, job_ids, reason, message)
     return transition(
         connection,
         [

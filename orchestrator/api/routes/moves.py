@@ -1,0 +1,67 @@
+"""Jobs that go to another cloud, and checkpoints on request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from cloud_adapters.egress import rates
+from cloud_adapters.registry import open_store
+from cloud_adapters.transfer.estimate import ASSUMED_RATE
+from orchestrator.api.auth import Submitter
+from orchestrator.api.dependencies import Db, IdempotencyKey, fingerprint
+from orchestrator.domain.errors import Conflict, NeutrinoError
+from orchestrator.domain.moves import MoveJob, MoveView
+from orchestrator.domain.placement import PoolState
+from orchestrator.domain.views import JobSummary
+from orchestrator.store import idempotency, jobs, moves
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+
+
+@router.post("/jobs/{job_id}/migrate", status_code=202)
+def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, job_id: str, wanted: MoveJob) -> MoveView:
+    """Let a job go on in another cloud: it checkpoints, stops, and resumes there. Everything that can be known to stand
+    in the way is refused before anything changes."""
+    with db.transaction() as connection:
+        row_id = jobs.find(connection, caller.workspace_id, job_id)
+        again = idempotency.answered(connection, caller.workspace_id, key)
+        if not again:
+            view, pool = moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE)
+    if not again:
+        _reach(pool)
+        if wanted.dry_run:
+            return view
+    with db.transaction() as connection:
+
+        def effect() -> dict[str, Any]:
+            now, _ = moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE)
+            moves.begin(connection, row_id, now, caller.user)
+            return now.model_dump(mode="json")
+
+        body = fingerprint(request, wanted.model_dump_json().encode())
+        return MoveView.model_validate(idempotency.once(connection, caller.workspace_id, key, body, effect))
+
+
+def _reach(pool: PoolState) -> None:
+    """Raise Conflict unless the store next to a pool answers and lets us in: there the job's checkpoints will go."""
+    try:
+        open_store(pool.store).inner.list_page("artifacts/", limit=1)
+    except NeutrinoError as error:
+        text = f"The job cannot go to pool {pool.name}, because its store {pool.store} cannot be used: {error}"
+        raise Conflict(text, hint="Nothing has changed. `neutrino doctor` checks the stores.") from error
+
+
+@router.post("/jobs/{job_id}/checkpoint", status_code=202)
+def checkpoint(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, job_id: str) -> JobSummary:
+    """Let a running job take a checkpoint at its next opportunity."""
+    with db.transaction() as connection:
+        row_id = jobs.find(connection, caller.workspace_id, job_id)
+
+        def effect() -> dict[str, Any]:
+            moves.ask_for_checkpoint(connection, row_id, caller.user)
+            return jobs.summaries(connection, [row_id])[0].model_dump(mode="json")
+
+        answer = idempotency.once(connection, caller.workspace_id, key, fingerprint(request), effect)
+        return JobSummary.model_validate(answer)

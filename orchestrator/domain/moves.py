@@ -1,0 +1,57 @@
+"""Jobs that go to another cloud, and what is copied ahead for them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from orchestrator.domain.model import Line, Model
+from orchestrator.domain.state import JobState
+from orchestrator.domain.views import Considered
+
+
+class MoveJob(Model):
+    """Let a job go on in another cloud: `to` names it. With `dry_run` nothing is done but to say what would be."""
+
+    to: Annotated[Line, StringConstraints(min_length=1, max_length=64)]
+    dry_run: bool = False
+
+
+class MoveView(Model):
+    """A job on its way to another cloud, or what that would take.
+
+    `step` is the newest checkpoint, and `bytes_to_move` what of it is not near `pool` yet; a running job takes a fresh
+    one of about that size before it stops. `downtime_seconds` is the estimate from its last step here to its first
+    step there, `egress_usd` the list price.
+    """
+
+    job: str
+    source: str | None
+    target: str
+    pool: str
+    state: JobState
+    step: int | None
+    bytes_to_move: int
+    egress_usd: float
+    downtime_seconds: float
+    considered: tuple[Considered, ...]
+    message: str
+
+
+class StandbyView(Model):
+    """What another cloud has of a job, should its own be lost.
+
+    `step` is the newest checkpoint there, `behind` how many newer ones are not there yet. The work since
+    `recovery_point`, when the job committed that checkpoint, would be done again. `recovery_seconds` is how long the
+    last interruption took, from the last sign of one attempt to the first of the next.
+    """
+
+    cloud: str
+    store: str | None
+    step: int | None
+    behind: int
+    recovery_point: datetime | None
+    age_seconds: float | None
+    message: str

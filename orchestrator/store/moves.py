@@ -1,0 +1,141 @@
+"""Jobs that a person moves to another cloud.
+
+The spec stays as it is; the job's shape, at which placement looks, and the column `moved_to` change. A running attempt
+is asked to save itself and to give up, which costs no retry; whatever dies on the way, the job is either still where it
+was or queued for where it goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.errors import Conflict, FieldError, InvalidSpec, NoPlace, nearest
+from orchestrator.domain.freight import Prices
+from orchestrator.domain.ids import encode
+from orchestrator.domain.moves import MoveView
+from orchestrator.domain.placement import PoolState, Shape, place
+from orchestrator.domain.spec import Cloud
+from orchestrator.domain.state import JobState, Reason
+from orchestrator.store import checkpoints, pools
+from orchestrator.store.notify import QUEUE, WORKERS, notify
+from orchestrator.store.transitions import Change, note, transition
+
+START_SECONDS = 3.0
+"""What a process needs from its claim to its first step, beside its checkpoint: mostly the import of torch."""
+
+_JOB = """
+    SELECT j.id, j.state, j.epoch, j.shape, j.moved_to, p.cloud, p.name AS pool, a.asked, a.worker_id,
+      (SELECT max(step) FROM artifacts c WHERE c.job_id = j.id AND c.kind = 'checkpoint' AND c.epoch = (
+        SELECT max(epoch) FROM artifacts o WHERE o.job_id = j.id AND o.kind = 'checkpoint')) AS step
+    FROM jobs j
+    LEFT JOIN pools p ON p.id = j.pool_id
+    LEFT JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch AND a.state = 'RUNNING'
+    WHERE j.id = :id FOR NO KEY UPDATE OF j
+"""
+
+
+def plan(connection: Connection, job_id: int, to: str, prices: Prices, rate: float) -> tuple[MoveView, PoolState]:
+    """What it takes to move a job to the cloud `to`, and the pool where it would go; `rate` in bytes per second. The
+    job stays as it is until the transaction ends.
+
+    Raises InvalidSpec for a cloud that is not known, Conflict when the job has ended, is there already or is on its way
+    somewhere, and NoPlace when no pool there can take it.
+    """
+    target = _known(to)
+    job = connection.execute(text(_JOB), {"id": job_id}).one()
+    _movable(job, target)
+    shape = Shape.model_validate_json(job.shape).model_copy(
+        update={"moved_to": target, "refused_by": (), "freight": checkpoints.freight(connection, [job_id]).get(job_id)}
+    )
+    decision = place(shape, pools.states(connection), prices)
+    there = [pool for pool in decision.pools if pool.cloud == target and pool.workers]
+    if not there:
+        tried = [one.model_dump(include={"pool", "verdict"}) for one in decision.considered]
+        reasons = " ".join(f"{one.pool}: {one.verdict}." for one in decision.considered)
+        hint = f"Start a pool on {target} that fits, then try again."
+        raise NoPlace(f"No pool on {target} can take this job. {reasons}", hint=hint, attempts=tried)
+    load = next(one for one in decision.considered if one.pool == there[0].name)
+    view = MoveView(
+        job=encode("j", job_id),
+        source=job.cloud,
+        target=target,
+        pool=there[0].name,
+        state=JobState(job.state),
+        step=job.step,
+        bytes_to_move=load.bytes_to_move,
+        egress_usd=load.egress_usd,
+        downtime_seconds=round(load.bytes_to_move / rate + START_SECONDS, 1),
+        considered=decision.considered,
+        message=_message(job, target),
+    )
+    return view, there[0]
+
+
+def _known(to: str) -> Cloud:
+    try:
+        return Cloud(to)
+    except ValueError:
+        guess = nearest(to, list(Cloud))
+        hint = f"Did you mean {guess!r}?" if guess else f"One of {', '.join(Cloud)}."
+        raise InvalidSpec.of([FieldError("to", f"{to!r} is not a cloud", hint)]) from None
+
+
+def _movable(job: Any, target: Cloud) -> None:
+    public_id, state = encode("j", job.id), JobState(job.state)
+    if state.terminal:
+        raise Conflict(f"Job {public_id} has finished ({state}); there is nothing to move.")
+    if state is JobState.CANCELLING:
+        raise Conflict(f"Job {public_id} is being cancelled.")
+    if job.asked == "move":
+        raise Conflict(f"Job {public_id} is on its way to {job.moved_to} already.", hint="Wait until it runs there.")
+    if job.cloud == target or (job.cloud is None and job.moved_to == target):
+        where = f"runs on {target}" if state is JobState.RUNNING else f"is to run on {target}"
+        raise Conflict(f"Job {public_id} {where} already.", hint="Name another cloud.")
+
+
+def _message(job: Any, target: str) -> str:
+    if job.state != JobState.RUNNING:
+        return f"Moved to {target} before it ran."
+    last = (
+        f"its last checkpoint is of step {job.step}" if job.step is not None else "it has published no checkpoint yet"
+    )
+    return f"Moving to {target}: it is asked to save itself and to stop; {last}."
+
+
+_REDIRECT = "UPDATE jobs SET moved_to = :target, shape = :shape WHERE id = :id"
+_ASK = "UPDATE attempts SET asked = :asked WHERE job_id = :id AND epoch = :epoch AND state = 'RUNNING'"
+
+
+def begin(connection: Connection, job_id: int, view: MoveView, user: str) -> None:
+    """Send a job on its way, as `plan` has found it in this transaction."""
+    job = connection.execute(text(_JOB), {"id": job_id}).one()
+    shape = Shape.model_validate_json(job.shape).model_copy(update={"moved_to": Cloud(view.target), "refused_by": ()})
+    connection.execute(text(_REDIRECT), {"id": job_id, "target": view.target, "shape": shape.key()})
+    actor = f"user:{user}"
+    if job.state == JobState.DISPATCHED:
+        change = Change(
+            job_id=job_id, target=JobState.QUEUED, reason=Reason.MIGRATING, message=view.message, actor=actor
+        )
+        transition(connection, [change])
+        return
+    note(connection, job_id, Reason.MIGRATING, view.message, actor)
+    if job.state == JobState.RUNNING:
+        connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "move"})
+        notify(connection, {WORKERS: [job.worker_id]})
+    else:
+        notify(connection, {QUEUE: ()})
+
+
+def ask_for_checkpoint(connection: Connection, job_id: int, user: str) -> None:
+    """Let a running job take a checkpoint at its next opportunity; asked twice it takes one. Raises Conflict when it
+    does not run."""
+    job = connection.execute(text(_JOB), {"id": job_id}).one()
+    if job.state != JobState.RUNNING:
+        raise Conflict(f"Job {encode('j', job_id)} is {job.state}; only a running job can take a checkpoint.")
+    if job.asked is not None:
+        return
+    connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "checkpoint"})
+    note(connection, job_id, Reason.CHECKPOINT_REQUESTED, "Asked to take a checkpoint now.", f"user:{user}")
+    notify(connection, {WORKERS: [job.worker_id]})
