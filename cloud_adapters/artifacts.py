@@ -146,7 +146,7 @@ def discard(store: ObjectStore, prefix: str) -> None:
     """Removes the artifact: the manifest first, so that nobody starts to read it, then every file below `prefix`."""
     store.delete(join_key(prefix, MANIFEST_NAME))
     with ThreadPoolExecutor(THREADS, thread_name_prefix="discard") as pool:
-        list(pool.map(store.delete, list(list_keys(store, join_key(prefix) + "/"))))
+        list(pool.map(store.delete, list(list_keys(store, f"{join_key(prefix)}/" if prefix else ""))))
 
 
 def list_keys(store: ObjectStore, prefix: str) -> Iterator[str]:

@@ -24,12 +24,14 @@ class Capabilities:
     """Where clouds differ. Sizes are in bytes.
 
     `verifies_md5`: the store refuses a body whose `Content-MD5` does not fit. `key_can_be_prefix`: `a` and `a/b` can
-    both be objects. `enforces_create_only`: set to False only for test servers that ignore preconditions.
+    both be objects. `copies_elsewhere`: `copy_from` happens on the provider's machines. `enforces_create_only`: set to
+    False only for test servers that ignore preconditions.
     """
 
     verifies_md5: bool
     presigned_read: bool = True
     key_can_be_prefix: bool = True
+    copies_elsewhere: bool = True
     enforces_create_only: bool = True
     min_part_size: int = 5 * MIB
     max_parts: int = 10_000

@@ -72,7 +72,12 @@ class LocalStore:
     region = "local"
     # Nothing verifies what a disk holds, so movers read back what they wrote.
     capabilities = Capabilities(
-        verifies_md5=False, presigned_read=False, key_can_be_prefix=False, min_part_size=1, max_parts=1_000_000
+        verifies_md5=False,
+        presigned_read=False,
+        key_can_be_prefix=False,
+        copies_elsewhere=False,
+        min_part_size=1,
+        max_parts=1_000_000,
     )
 
     def __init__(self, folder: Path) -> None:

@@ -65,7 +65,8 @@ class Mover:
         self._flow = flow
         self._source = source
         self._destination = destination
-        self._inside = destination.can_copy_from(source)
+        paced = flow.options.bandwidth is not None and not destination.capabilities.copies_elsewhere
+        self._inside = destination.can_copy_from(source) and not paced
         self._there = there
         self._reusable = reusable
         self.trusted = self._may_trust(prefix)
@@ -123,7 +124,8 @@ class Mover:
         return file.is_source(found) and self._landed(file, info) == found.sha256
 
     def _copied_inside(self, file: Move) -> bool:
-        """Copies inside the provider when it can, from the source or from an artifact that the destination holds."""
+        """Copies inside the provider when it can, from the source or from an artifact that the destination holds. What
+        is not right then is removed: the ordinary way will tell whether the source is damaged."""
         if file.sha256 is not None and (known := self._reusable.get(file.sha256)):
             origin, origin_key = self._destination, known
         elif self._inside:
@@ -135,7 +137,8 @@ class Mover:
         except ObjectNotFound:  # discarded meanwhile: the source still has it, or says clearly that it has not
             return False
         if not self._holds(file, info):
-            raise self._damaged(file)
+            self._destination.delete(file.key)
+            return False
         self._flow.count(copied_inside=file.size)
         return True
 
@@ -210,9 +213,11 @@ class Mover:
         return operation()
 
     def _prove(self, file: Move, info: ObjectInfo, sha256: str) -> None:
-        """Reads back what landed."""
+        """Reads back what landed; what is wrong is removed again."""
         if info.size != file.size or self._landed(file, info) != sha256:
-            raise self._damaged(file)
+            self._destination.delete(file.key)
+            where = self._destination.uri
+            raise CorruptArtifact(f"{file.key} did not arrive in {where} as it was sent.", hint="Try again.")
 
     def _landed(self, file: Move, info: ObjectInfo) -> str:
         """The SHA-256 of what lies in the destination."""
@@ -227,13 +232,6 @@ class Mover:
             read_pinned(store, key, memoryview(data), 0, info.etag)
             self._flow.count(**{kind: info.size})
             return Digests.of(data)
-
-    def _damaged(self, file: Move) -> CorruptArtifact:
-        """What landed is wrong, and is removed again."""
-        self._destination.delete(file.key)
-        return CorruptArtifact(
-            f"{file.key} did not arrive in {self._destination.uri} as it was sent.", hint="Try the transfer again."
-        )
 
     def _corrupt(self, file: Move) -> CorruptArtifact:
         where = f"{file.source_key} in {self._source.uri}"
