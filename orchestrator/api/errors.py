@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.openapi import PROBLEM
 from orchestrator.domain.errors import (
     FieldError,
     InvalidSpec,
@@ -20,12 +22,14 @@ from orchestrator.domain.errors import (
     ServerUnavailable,
     TooLarge,
 )
-from orchestrator.domain.location import dotted
+from orchestrator.domain.faults import field_errors
 from orchestrator.domain.spec import MAX_FILE_BYTES
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 log = logging.getLogger(__name__)
 
-PROBLEM = "application/problem+json"
 MAX_BODY_BYTES = MAX_FILE_BYTES
 
 
@@ -54,18 +58,32 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    route = request.scope["route"]
     faults = []
-    for detail in error.errors():
-        source, *path = detail["loc"]
-        where = dotted(path) if source == "body" else f"{source}: {dotted(path)}"
-        faults.append(FieldError(where, str(detail["msg"])))
+    for source, details in groupby(error.errors(), lambda detail: detail["loc"][0]):
+        found = list(details)
+        if source == "body" and found[0]["type"] == "json_invalid":
+            faults.append(_no_json(str(error.body), found[0]["loc"][1], found[0]["ctx"]["error"]))
+            continue
+        root = route.body_field.field_info.annotation if source == "body" else None
+        below = [cast("ErrorDetails", {**detail, "loc": detail["loc"][1:]}) for detail in found]
+        faults += field_errors(below, root, str if source == "body" else f"{source}.{{}}".format)
     return _answer(request, InvalidSpec.of(faults))
+
+
+def _no_json(text: str, position: int, why: str) -> FieldError:
+    before = text[:position]
+    line, column = before.count("\n") + 1, position - before.rfind("\n")
+    return FieldError("", f"is not JSON: {why[:1].lower()}{why[1:]}", "Send one JSON document.", line, column)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
         return _answer(request, too_large())
+    if error.status_code == 400:  # FastAPI could not read the body
+        fault = FieldError("", "is not JSON that can be read", "Send JSON in UTF-8, of few levels and short numbers.")
+        return _answer(request, InvalidSpec.of([fault]))
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     hint = "The routes are listed at /docs." if error.status_code in {404, 405} else None
     problem = {
@@ -74,9 +92,11 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         "status": error.status_code,
         "detail": f"{request.method} {request.url.path}: {error.detail}",
         "code": code,
-        "hint": hint,
+        "retryable": False,
         "request_id": request.scope.get("request_id"),
     }
+    if hint:
+        problem["hint"] = hint
     return JSONResponse(problem, status_code=error.status_code, media_type=PROBLEM, headers=error.headers)
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.errors import MAX_BODY_BYTES, too_large
+from orchestrator.api.openapi import PROBLEM
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, TooLarge
 
 log = logging.getLogger("neutrino.access")
@@ -98,7 +99,7 @@ class _Answer:
         error.request_id = self._request_id
         body = json.dumps(error.to_problem()).encode()
         headers: list[Any] = [
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", PROBLEM.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]

@@ -63,7 +63,7 @@ def _plain_faults(document: Mapping[Any, Any]) -> tuple[list[FieldError], bool]:
             hint = "Put large data into a file or a dataset."
             return [FieldError("", f"has more than {MAX_NODES} values", hint)], True
         if (fault := _leaf_fault(value)) and len(faults) < _MAX_FAULTS:
-            faults.append(FieldError(path.encode("utf-8", "replace").decode()[:200].replace("\x00", ""), fault))
+            faults.append(FieldError(path[:200].replace("\x00", ""), fault))
     return faults, False
 
 

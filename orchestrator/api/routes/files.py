@@ -19,18 +19,20 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 """How OpenAPI is told that an answer is a file."""
 
+_SENT = {"requestBody": {"required": True, "content": {"application/octet-stream": {}}}}
+
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The SHA-256 of the content, in lowercase hex.")]
 
 
 def _keep(db: Database, workspace_id: int, sha256: str, content: bytes) -> None:
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
-        raise InvalidSpec.of([FieldError("sha256", f"the content's hash is {actual}", "Send the content again.")])
+        raise InvalidSpec.of([FieldError("path.sha256", f"the content's hash is {actual}", "Send the content again.")])
     with db.transaction() as connection:
         files.put(connection, workspace_id, sha256, content)
 
 
-@router.put("/{sha256}", status_code=204)
+@router.put("/{sha256}", status_code=204, openapi_extra=_SENT)
 async def put_file(request: Request, db: Db, caller: Submitter, sha256: Digest) -> None:
     """Keep a file of at most 16 MiB. Sending it again changes nothing."""
     await run_sync(_keep, db, caller.workspace_id, sha256, await request.body())

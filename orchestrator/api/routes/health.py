@@ -20,7 +20,7 @@ def healthz() -> Health:
     return Health(status="ok", now=datetime.now(UTC))
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {}})
 def readyz(db: Db) -> Health:
     """The database answers too; 503 when it does not."""
     return Health(status="ok", now=db.now())
