@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import TypeVar
@@ -26,6 +26,7 @@ from orchestrator.domain.protocol import (
     WorkerRegistered,
 )
 from orchestrator.domain.state import Reason
+from orchestrator.domain.transfer import OWN_KINDS
 from workers import proctree
 from workers.api import Api
 from workers.attempt import LONGEST_MESSAGE, Attempt, Host
@@ -34,6 +35,8 @@ from workers.depot import Depot
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
 from workers.folders import Folders
+from workers.gpus import Shares, inventory
+from workers.haul import Haul
 from workers.limits import OomWatch
 from workers.pulse import Pulse
 from workers.runner import Runner
@@ -51,6 +54,7 @@ _FULL_LOOK = 0.5  # seconds between looks at each attempt's memory and processes
 _CALLS_AT_ONCE = 4  # a report, a heartbeat, an append and a registration: none waits for another
 _MOVES_AT_ONCE = 4
 _DRAINED = Verdict(Reason.PREEMPTED, "The worker was asked to go; what was checkpointed is kept.")
+_MOVING = Verdict(Reason.MIGRATING, "It goes on in another cloud; what was checkpointed goes with it.")
 _CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
 _GIVEN_UP = "The worker could not reach the API for so long that it had to end this attempt."
 _NEVER_ARRIVED = "The answer that gave this attempt to the worker never arrived; nothing was executed."
@@ -67,9 +71,8 @@ class Agent:
         bulk = ThreadPoolExecutor(_MOVES_AT_ONCE, "move")
         self._shipper = Shipper(lambda batch: self._call(lambda: self._api.append(batch)), self._on_lost)
         depot = Depot(self._api, lambda: self._store, settings.data_dir / "cache")
-        self._host = Host(
-            settings, runner, self._shipper, depot, Folders(settings.data_dir / "attempts"), bulk, OomWatch()
-        )
+        folders = Folders(settings.data_dir / "attempts")
+        self._host = Host(settings, runner, self._shipper, depot, folders, bulk, OomWatch(), Shares(inventory()))
         self._exchange = Exchange(
             settings.slots,
             worker=lambda: self._worker,
@@ -79,7 +82,7 @@ class Agent:
             on_unknown=self._register_again,
         )
         self._pulse = Pulse(self._heartbeat, self._obey, runner.alive, self._register_again)
-        self._attempts: dict[str, Attempt] = {}
+        self._attempts: dict[str, Attempt | Haul] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._worker = ""
         self._store = ""
@@ -128,6 +131,7 @@ class Agent:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=metadata.version("neutrino-ai"),
+            gpus=tuple(gpu.name for gpu in self._host.gpus.devices),
         )
         backoff = Backoff()
         while True:
@@ -180,7 +184,8 @@ class Agent:
 
     def _begin(self, lease: Lease) -> None:
         try:
-            attempt = Attempt(lease, self._host)
+            ours = lease.document["kind"] in OWN_KINDS
+            attempt = Haul(lease, self._host) if ours else Attempt(lease, self._host)
         except NeutrinoError as error:
             text = f"This worker cannot read the job; it may be older than the API. {error}"
             self._exchange.report(
@@ -194,7 +199,7 @@ class Agent:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _live(self, attempt: Attempt) -> None:
+    async def _live(self, attempt: Attempt | Haul) -> None:
         report: Report | None
         try:
             report = await attempt.live()
@@ -227,23 +232,35 @@ class Agent:
     async def _obey(self, reply: HeartbeatReply) -> None:
         for name in reply.lost:
             self._on_lost(name)
-        for name in reply.cancel:
-            if attempt := self._attempts.get(name):
-                attempt.stop(_CANCELLED, self._settings.grace)
+        for attempt in self._told(reply.cancel):
+            attempt.stop(_CANCELLED, self._settings.grace)
+        for attempt in self._told(reply.move):
+            attempt.stop(_MOVING, self._settings.drain)
+        for attempt in self._told(reply.checkpoint):
+            if isinstance(attempt, Attempt):
+                attempt.want_checkpoint()
         if reply.drain:
             self._drain()
         if reply.waiting:
             self._exchange.work_waits()
-        if reply.orphans:
-            # A claim under way may be about to bring them. One that is over and did not bring them never will.
-            await self._exchange.settled()
-            for name in set(reply.orphans) - self._attempts.keys() - self._exchange.unsent:
-                given_up = name in self._given_up
-                reason = Reason.INFRA_ERROR if given_up else Reason.CLAIM_LOST
-                message = _GIVEN_UP if given_up else _NEVER_ARRIVED
-                self._exchange.report(Report(attempt=name, reason=reason, message=message))
+        await self._disown(reply.orphans)
         # What was named in this very heartbeat may be an orphan in the next one: it is remembered until then.
         self._given_up &= set(reply.orphans) | self._named | self._attempts.keys()
+
+    def _told(self, names: Sequence[str]) -> list[Attempt | Haul]:
+        return [self._attempts[name] for name in names if name in self._attempts]
+
+    async def _disown(self, orphans: Sequence[str]) -> None:
+        """Report what the database says this worker holds, and it does not. A claim under way may be about to bring
+        them; when none is, and they are not here, they never come."""
+        if not orphans:
+            return
+        await self._exchange.settled()
+        for name in set(orphans) - self._attempts.keys() - self._exchange.unsent:
+            given_up = name in self._given_up
+            reason = Reason.INFRA_ERROR if given_up else Reason.CLAIM_LOST
+            message = _GIVEN_UP if given_up else _NEVER_ARRIVED
+            self._exchange.report(Report(attempt=name, reason=reason, message=message))
 
     async def _watch(self) -> None:
         """Look at leases and limits, and at whether the pool's bells are for us."""
@@ -257,6 +274,7 @@ class Agent:
             if now - looked > _FULL_LOOK:
                 looked = now
                 self._check_limits()
+                self._take_checkpoints()
             if self._free_slots():
                 busy_since = now
             if self._bell is not None:
@@ -266,6 +284,11 @@ class Agent:
     def _holds(self) -> bool:
         """True while there are attempts or reports that have not been given up."""
         return bool(self._exchange.unsent) or any(not attempt.lost for attempt in self._attempts.values())
+
+    def _take_checkpoints(self) -> None:
+        for attempt in self._attempts.values():
+            if isinstance(attempt, Attempt):
+                attempt.take_checkpoints()
 
     def _check_limits(self) -> None:
         began_before = clock() - _FULL_LOOK

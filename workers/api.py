@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.domain.errors import NeutrinoError, ServerError, ServerUnavailable, from_problem
 from orchestrator.domain.model import Model
+from orchestrator.domain.pods import Checked
 from orchestrator.domain.protocol import (
     AppendBatch,
     Appended,
@@ -22,10 +23,14 @@ from orchestrator.domain.protocol import (
     ClaimRequest,
     Heartbeat,
     HeartbeatReply,
+    NodeBeat,
+    NodeReply,
+    PodLease,
     PublishCheckpoint,
     RegisterWorker,
     ReportBatch,
     Reported,
+    Resumed,
     WorkerRegistered,
 )
 
@@ -71,9 +76,26 @@ class Api:
         """Make an uploaded checkpoint the newest one. Raises LeaseLost."""
         return self._post("checkpoint", body, CheckpointCommitted)
 
+    def resumed(self, body: Resumed) -> None:
+        """Tell from which checkpoint an attempt goes on, when it is not the one that its lease named first. Raises
+        LeaseLost."""
+        self._send("POST", "/v1/worker/resumed", body.model_dump_json().encode(), self._token)
+
     def report(self, body: ReportBatch) -> Reported:
         """Tell how attempts ended, and claim new ones."""
         return self._post("report", body, Reported)
+
+    def attach(self, node: int) -> PodLease:
+        """Take over the attempt whose token this is. Raises LeaseLost."""
+        return PodLease.model_validate_json(self._send("POST", f"/v1/worker/attach?node={node}", b"{}", self._token))
+
+    def node(self, body: NodeBeat) -> NodeReply:
+        """A node of the attempt whose token this is lives."""
+        return self._post("node", body, NodeReply)
+
+    def checked(self, body: Checked) -> None:
+        """Tell what was found on a cluster."""
+        self._send("POST", "/v1/worker/checked", body.model_dump_json().encode(), self._token)
 
     def file(self, sha256: str, token: str) -> bytes:
         """A file that a user uploaded for a job, read with the attempt's own token."""

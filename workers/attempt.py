@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,16 +15,19 @@ from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
-from orchestrator.sdk.plan import OUTPUT, RESUME, WORK, Plan, environment
+from orchestrator.sdk.plan import CHECKPOINTS, OUTPUT, RESUME, WORK, Plan, environment
 from workers.depot import Depot
 from workers.feed import Feed
 from workers.folders import Folders, remove
+from workers.gpus import Shares
 from workers.limits import OomWatch, excess
 from workers.runner import Exit, Runner
+from workers.sampler import Sampler
 from workers.settings import Settings
 from workers.shipper import Shipper
 from workers.streams import LISTEN_AFTER, CheckpointRequest, Streams
 from workers.verdict import Verdict, verdict
+from workers.watched import LeftCheckpoint, WatchedFolder
 from workers.zygote import clock
 
 Result = TypeVar("Result")
@@ -44,6 +47,7 @@ class Host:
     folders: Folders
     bulk: Executor
     oom: OomWatch
+    gpus: Shares
     env: Mapping[str, str] = field(default_factory=dict)
     publishes: bool = True
 
@@ -64,9 +68,13 @@ class Attempt:
         self._host = host
         self._folder = host.folders.take()
         self._feed = Feed(lease.attempt)
+        self._watched = WatchedFolder(self._folder / CHECKPOINTS)
+        self._resume_step: int | None = None
         self._stop: Verdict | None = None
         self._stopped = asyncio.Event()
         self._leader: int | None = None
+        self._gpus: tuple[str, ...] = ()
+        self._sampler: Sampler | None = None
         self._running = False
         self._checkpoints: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
@@ -122,12 +130,27 @@ class Attempt:
         self._leader = leader
 
     def check_limits(self, table: dict[int, int]) -> None:
-        """Stop the attempt if it uses more than it may. `table` is `proctree.parents()`."""
+        """Stop the attempt if it uses more than it may, and note what it uses. `table` is `proctree.parents()`."""
         if self._leader is None or not self._running or self._stop is not None:
             return
         found = excess(self._leader, self.spec.resources.memory, self._host.settings.most_processes, table)
         if found is not None:
             self.stop(found, grace=0)
+        self._sampler = self._sampler or Sampler(self._leader, self._gpus, self.began)
+        if self._sampler.due(now := clock()):
+            self._feed.add_metrics(self._sampler.sample(table, now))
+            self._host.shipper.poke()
+
+    def want_checkpoint(self) -> None:
+        """Tell the program that a checkpoint is wanted now."""
+        if self._running:
+            self._watched.want()
+
+    def take_checkpoints(self) -> None:
+        """Publish the checkpoints that the program has left in its watched folder."""
+        if self._running and not self.lost:
+            for left in self._watched.take():
+                self._on_checkpoint(left)
 
     def _time_out(self) -> None:
         text = f"Timed out after {self._lease.timeout_seconds:g} s."
@@ -176,14 +199,20 @@ class Attempt:
 
     async def _stage(self) -> None:
         folder = self._folder
-        spec, resume = self.spec, self._lease.resume
+        spec, lease = self.spec, self._lease
         depot = self._host.depot
         if isinstance(spec, Command) and spec.files:
             await self._in_bulk(lambda: depot.stage_files(spec.files, self._lease.token, folder / WORK))
             self._feed.add_system(f"Staged files: {len(spec.files)}.")
-        if resume is not None:
-            await self._in_bulk(lambda: depot.stage_checkpoint(resume, folder / RESUME))
-            self._feed.add_system(f"Resuming from the checkpoint at step {resume.step}.")
+        if lease.resume is not None:
+            sources = (lease.resume, *lease.fallbacks)
+            staged = await self._in_bulk(lambda: depot.stage_checkpoint(self.name, sources, folder / RESUME))
+            for skipped in staged.skipped:
+                self._feed.add_system(f"The checkpoint at step {skipped.step} in {skipped.store}: {skipped.why}")
+            self._feed.add_system(f"Resuming from the checkpoint at step {staged.step}.")
+            self._resume_step = staged.step
+        if wanted := spec.resources.gpu:
+            self._gpus = await self._unless_told_to_stop(self._host.gpus.take(wanted.per_node))
         self._plan().write(folder)
 
     def _plan(self) -> Plan:
@@ -194,10 +223,14 @@ class Attempt:
             workload=spec.workload if isinstance(spec, Train) else "command",
             params=dict(spec.params),
             dataset=spec.dataset if isinstance(spec, Train) else None,
-            env=environment(self._folder, {**spec.env, **self._host.env}),
+            env=environment(
+                self._folder,
+                {**spec.env, **self._host.env, **self._host.gpus.environment(self._gpus)},
+                self._resume_step,
+            ),
             command=list(program.command) if program and program.command else None,
             entrypoint=program.entrypoint if program else None,
-            resume_step=self._lease.resume.step if self._lease.resume else None,
+            resume_step=self._resume_step,
         )
 
     async def _execute(self) -> Exit:
@@ -209,6 +242,7 @@ class Attempt:
             streams.close_child_ends()
             self._after(LISTEN_AFTER, streams.listen)
             end = await ended
+            self.take_checkpoints()
             self._running = False
             if not self.lost:
                 await streams.finish(lambda: host.shipper.room(self.name))
@@ -223,12 +257,12 @@ class Attempt:
         self._feed.add_system(f"Stored the output: files {upload.files}, bytes {upload.size}.")
         return upload
 
-    def _on_checkpoint(self, request: CheckpointRequest) -> None:
+    def _on_checkpoint(self, request: CheckpointRequest | LeftCheckpoint) -> None:
         task = asyncio.get_running_loop().create_task(self._checkpoint(request))
         self._checkpoints.add(task)
         task.add_done_callback(self._checkpoints.discard)
 
-    async def _checkpoint(self, request: CheckpointRequest) -> None:
+    async def _checkpoint(self, request: CheckpointRequest | LeftCheckpoint) -> None:
         depot, prefix = self._host.depot, self._lease.prefix
         work = asyncio.get_running_loop().run_in_executor(
             self._host.bulk, lambda: depot.checkpoint(self.name, request.path, request.step, prefix)
@@ -246,16 +280,23 @@ class Attempt:
     async def _in_bulk(self, work: Callable[[], Result]) -> Result:
         """Do blocking work in a thread. Raises _Stopped when the attempt is to end before that is done."""
         doing: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self._host.bulk, work)
+        doing.add_done_callback(lambda late: late.cancelled() or late.exception())  # it may be that nobody waits for it
+        return await self._unless_told_to_stop(asyncio.shield(doing))
+
+    async def _unless_told_to_stop(self, work: Awaitable[Result]) -> Result:
+        """Wait for it. Raises _Stopped when the attempt is to end before that is done; then it is cancelled."""
+        doing = asyncio.ensure_future(work)
         stopped: asyncio.Future[object] = asyncio.ensure_future(self._stopped.wait())
         both: list[asyncio.Future[Any]] = [doing, stopped]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not doing.done():
-            doing.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody waits for it any more
+            doing.cancel()
             raise _Stopped
         return doing.result()
 
     async def _clear(self) -> None:
-        """Make the folder ready for the next attempt."""
+        """Make the folder ready for the next attempt, and give back what this one held."""
+        self._host.gpus.give_back(self._gpus)
         if self.lost or not self._host.folders.give_back(self._folder):
             await asyncio.get_running_loop().run_in_executor(self._host.bulk, remove, self._folder)

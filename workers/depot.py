@@ -9,16 +9,17 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from cloud_adapters import artifacts
 from cloud_adapters.registry import open_store
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
-from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef, PublishCheckpoint
+from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef, PublishCheckpoint, Resumed
 from orchestrator.domain.spec import SourceFile
 from workers.api import Api
+from workers.resume import Staged, fetch_first
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +62,14 @@ class Depot:
             except NeutrinoError as error:  # the newest is committed, and that is what counts
                 log.warning("The old checkpoint at %s could not be removed: %s", old, error)
 
-    def stage_checkpoint(self, checkpoint: CheckpointRef, folder: Path) -> None:
-        """Fetch and verify a committed checkpoint. Raises a NeutrinoError when it cannot be had intact."""
-        store = open_store(checkpoint.store)
-        retried(lambda: artifacts.fetch(store, checkpoint.prefix, checkpoint.digest, folder))
+    def stage_checkpoint(self, attempt: str, sources: Sequence[CheckpointRef], folder: Path) -> Staged:
+        """Fetch and verify the first of these checkpoints that can be had. Raises the NeutrinoError of the first one
+        when none can be had intact, and LeaseLost."""
+        staged = fetch_first(sources, folder)
+        if staged.skipped:
+            told = Resumed(attempt=attempt, step=staged.step, store=staged.store, skipped=staged.skipped)
+            retried(lambda: self._api.resumed(told))
+        return staged
 
     def stage_files(self, files: tuple[SourceFile, ...], token: str, work: Path) -> None:
         """Place the user's files into the working folder. Raises a NeutrinoError when one cannot be had intact."""

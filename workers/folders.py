@@ -11,10 +11,11 @@ import shutil
 import stat
 from pathlib import Path
 
-from orchestrator.sdk.plan import CHANNEL, OUTPUT, PLAN, WORK
+from orchestrator.sdk.plan import CHANNEL, CHECKPOINTS, OUTPUT, PLAN, WORK
 
 _MODE = 0o700
-_FIRST_CONTENT = {WORK, OUTPUT, CHANNEL}
+_EMPTY = (WORK, OUTPUT, CHECKPOINTS)
+_FIRST_CONTENT = {*_EMPTY, CHANNEL}
 
 
 class Folders:
@@ -26,11 +27,11 @@ class Folders:
         self._numbers = itertools.count(1)
 
     def take(self) -> Path:
-        """A folder with an empty working folder, an empty output folder and a channel."""
+        """A folder with empty folders for work, output and checkpoints, and a channel."""
         if self._free:
             return self._free.pop()
         folder = self._root / str(next(self._numbers))
-        for path in (folder, folder / WORK, folder / OUTPUT):
+        for path in (folder, *(folder / name for name in _EMPTY)):
             path.mkdir(mode=_MODE)
         os.mkfifo(folder / CHANNEL, 0o600)
         return folder
@@ -47,11 +48,11 @@ def _pristine(folder: Path) -> bool:
     names = {entry.name for entry in os.scandir(folder)} - {PLAN}
     if names != _FIRST_CONTENT or not stat.S_ISFIFO((folder / CHANNEL).lstat().st_mode):
         return False
-    for path in (folder, folder / WORK, folder / OUTPUT):
+    for path in (folder, *(folder / name for name in _EMPTY)):
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or stat.S_IMODE(status.st_mode) != _MODE:
             return False
-    return not any(os.scandir(folder / WORK)) and not any(os.scandir(folder / OUTPUT))
+    return not any(any(os.scandir(folder / name)) for name in _EMPTY)
 
 
 def remove(folder: Path) -> None:

@@ -250,12 +250,11 @@ class Skipped(Model):
 
 
 class Resumed(Model):
-    """From what an attempt really goes on when what its lease offered first could not be had; `step` None: from the
-    beginning."""
+    """From what an attempt really goes on when what its lease offered first could not be had."""
 
     attempt: _Attempt
-    step: _Count | None
-    store: Annotated[Line, StringConstraints(max_length=1024)] | None
+    step: _Count
+    store: Annotated[Line, StringConstraints(max_length=1024)]
     skipped: tuple[Skipped, ...] = Field(min_length=1, max_length=64)
 
 

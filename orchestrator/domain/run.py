@@ -46,6 +46,10 @@ class Run(Protocol):
     def stopping(self) -> bool:
         """True once the worker is draining: checkpoint, then raise `Interrupted`."""
 
+    @property
+    def checkpoint_wanted(self) -> bool:
+        """True while somebody wants a checkpoint now; the next call of `checkpoint` grants it."""
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers at a step; a step counts up by itself when it is not given. NaN is recorded as absent."""
 

@@ -4,6 +4,8 @@
                               work/       the working folder, with the user's files
                               output/     what is found here at the end becomes the artifact
                               resume/     the last committed checkpoint, if there is one
+                              checkpoints/ is watched: a folder STEP in it becomes a checkpoint once it holds DONE;
+                                          WANTED appears there while somebody wants one
                               channel     a FIFO on which the process tells metrics, progress and checkpoints
 
 A file and a FIFO, and not inherited descriptors, because programs close those for the programs they start
@@ -18,15 +20,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PLAN, WORK, OUTPUT, RESUME, CHANNEL = "plan.json", "work", "output", "resume", "channel"
-RUN_DIR = "NEUTRINO_RUN_DIR"
+CHECKPOINTS, DONE, WANTED = "checkpoints", "DONE", "WANTED"
+RUN_DIR, CHECKPOINT_DIR = "NEUTRINO_RUN_DIR", "NEUTRINO_CHECKPOINT_DIR"
+RESUME_DIR, RESUME_STEP = "NEUTRINO_RESUME_DIR", "NEUTRINO_RESUME_STEP"
 
 
-def environment(folder: Path, given: dict[str, str]) -> dict[str, str]:
+def environment(folder: Path, given: dict[str, str], resume_step: int | None = None) -> dict[str, str]:
     """What an attempt's process finds in its environment beside what the worker's account has: the variables `given` by
-    the job's spec, and where it is."""
+    the job's spec, and where it is, checkpoints and goes on from."""
     work = str(folder / WORK)
     path = given.get("PYTHONPATH")
-    return {"HOME": work, **given, "PYTHONPATH": f"{work}{os.pathsep}{path}" if path else work, RUN_DIR: str(folder)}
+    resume = {} if resume_step is None else {RESUME_DIR: str(folder / RESUME), RESUME_STEP: str(resume_step)}
+    return {
+        "HOME": work,
+        **given,
+        "PYTHONPATH": f"{work}{os.pathsep}{path}" if path else work,
+        RUN_DIR: str(folder),
+        CHECKPOINT_DIR: str(folder / CHECKPOINTS),
+        **resume,
+    }
 
 
 class Plan(NamedTuple):

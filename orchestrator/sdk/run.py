@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.domain.run import Interrupted, Run
-from orchestrator.sdk.plan import CHANNEL, OUTPUT, RESUME, RUN_DIR, Plan
+from orchestrator.sdk.plan import CHANNEL, CHECKPOINTS, OUTPUT, RESUME, RUN_DIR, WANTED, Plan
 
 _ATOMIC = 4096  # PIPE_BUF of pipe(7): so many bytes arrive in one piece, whoever else writes
 _LONGEST_NAME = 128
@@ -139,6 +139,7 @@ class AttachedRun:
         self._plan = plan
         # No pathlib until the job asks for a path: this runs in every attempt (ADR 0005).
         self._channel = os.open(f"{folder}/{CHANNEL}", os.O_WRONLY | os.O_CLOEXEC)
+        self._wanted = f"{folder}/{CHECKPOINTS}/{WANTED}"
         self._steps = _Steps()
         self._stopping = _Stopping()
         self._replies = itertools.count(1)
@@ -171,6 +172,10 @@ class AttachedRun:
     def stopping(self) -> bool:
         return self._stopping.now
 
+    @property
+    def checkpoint_wanted(self) -> bool:
+        return os.path.exists(self._wanted)  # noqa: PTH110 - asked after every batch
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         checked = _checked_metrics(metrics)
         at, taken = time.time(), self._steps.take(step)
@@ -184,6 +189,8 @@ class AttachedRun:
         """Publish the files below `path`. Raises CheckpointFailed, with the reason, when that cannot be
         done."""
         request = {"checkpoint": str(_checked_folder(path)), "step": _checked_step(step)}
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._wanted)  # noqa: PTH108 - as above
         with self._reply_fifo() as (name, reply):
             self._tell(request | {"reply": name})
             answer = json.loads(os.read(reply, _ATOMIC))
@@ -233,6 +240,7 @@ class LocalRun:
     resume_dir: Path | None = None
     resume_step: int | None = None
     stopping = False
+    checkpoint_wanted = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()

@@ -11,15 +11,15 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.document import timeout_of
 from orchestrator.domain.ids import AttemptId, encode
-from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatReply, Lease, Report, Reported
+from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatReply, Lease, Report, Reported, Resumed
 from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS, Order
 from orchestrator.store import artifacts, checkpoints, transfers
-from orchestrator.store.fence import LIVE, Holder, hold
+from orchestrator.store.fence import LIVE, Holder, hold, require
 from orchestrator.store.shaping import shaped
-from orchestrator.store.transitions import Change, transition
+from orchestrator.store.transitions import Change, note, transition
 
 TOKEN_PREFIX = "nat_"  # noqa: S105 - the prefix tells secret scanners what they have found
 
@@ -222,3 +222,14 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
             artifacts.register_output(connection, job, attempt, one.output)
     done = {attempt for attempt, _ in accepted if attempt.job_id in moved}
     return Reported(lost=tuple(str(attempt) for attempt, _ in reports if attempt not in done))
+
+
+def resumed(connection: Connection, holder: Holder, attempt: AttemptId, told: Resumed) -> None:
+    """Write down from where an attempt really goes on, and what it had to pass over. Raises LeaseLost."""
+    standing(connection, [attempt.job_id])  # the job first, as everywhere
+    require(hold(connection, holder, [attempt]), attempt)
+    statement = "UPDATE attempts SET resumed_from_step = :step WHERE job_id = :job AND epoch = :epoch"
+    connection.execute(text(statement), {"step": told.step, "job": attempt.job_id, "epoch": attempt.epoch})
+    skipped = " ".join(f"Step {one.step} could not be had from {one.store}: {one.why}" for one in told.skipped)
+    message = f"Resumed from the checkpoint at step {told.step} in {told.store}. {skipped}"
+    note(connection, attempt.job_id, Reason.RESUMED_ELSEWHERE, message[:4096], "worker")

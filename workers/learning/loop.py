@@ -21,6 +21,7 @@ def fit(trainer: Trainer, batches: Batches, validation: LabelledImages, run: Run
     because one may be taken within an epoch. An epoch is logged before it is checkpointed: after a crash in between it
     is repeated and logged again with the same values, and nothing is ever missing.
 
+    A checkpoint that somebody wants is taken after the batch; it changes nothing of what follows.
     Raises Interrupted, after a checkpoint, when the run is stopping; TrainingDiverged when a loss is not finite.
     """
     smoothing = batches.params.label_smoothing
@@ -45,6 +46,8 @@ def _train_epoch(trainer: Trainer, batches: Batches, run: Run) -> None:
         if run.stopping and position.batch < len(batches):
             save_checkpoint(trainer, run)
             raise Interrupted(f"Stopped in epoch {position.epoch + 1} after batch {position.batch}.")
+        if run.checkpoint_wanted and position.batch < len(batches):
+            save_checkpoint(trainer, run)
 
 
 def save_checkpoint(trainer: Trainer, run: Run) -> None:

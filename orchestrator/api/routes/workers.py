@@ -20,6 +20,7 @@ from orchestrator.domain.protocol import (
     RegisterWorker,
     ReportBatch,
     Reported,
+    Resumed,
     WorkerRegistered,
 )
 from orchestrator.queues import queue_for_pool, queue_for_worker
@@ -97,6 +98,14 @@ def checkpoint(db: Db, caller: WorkerOrAttempt, published: PublishCheckpoint) ->
         fence.require(fence.hold(connection, holder(caller), [attempt]), attempt)
         made, superseded = checkpoints.commit(connection, attempt, published.step, published.artifact)
     return CheckpointCommitted(artifact=encode("a", made), superseded=tuple(superseded))
+
+
+@router.post("/resumed", status_code=204)
+def resumed(db: Db, caller: WorkerOrAttempt, told: Resumed) -> None:
+    """The attempt goes on from another checkpoint, or another copy, than its lease named first. 409 `lease_lost`."""
+    attempt = decode_attempt(told.attempt)
+    with db.transaction() as connection:
+        attempts.resumed(connection, holder(caller), attempt, told)
 
 
 @router.post("/report")

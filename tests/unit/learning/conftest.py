@@ -26,7 +26,8 @@ class Saved:
 
 
 class MemoryRun:
-    """An attempt that remembers what it was told. It is `stopping` from the look number `stop_at` on, from 1."""
+    """An attempt that remembers what it was told. It is `stopping` from the look number `stop_at` on, from 1, and a
+    checkpoint is wanted right after the look number `wanted_at`."""
 
     id = "local"
 
@@ -38,6 +39,7 @@ class MemoryRun:
         dataset: str | None = DIGITS,
         resume: Saved | None = None,
         stop_at: int | None = None,
+        wanted_at: int | None = None,
     ) -> None:
         self.params = params
         self.dataset = dataset
@@ -49,12 +51,17 @@ class MemoryRun:
         self.checkpoints: list[Saved] = []
         self._folder = folder
         self._stop_at = stop_at
+        self.wanted_at = wanted_at
         self._looks = 0
 
     @property
     def stopping(self) -> bool:
         self._looks += 1
         return self._stop_at is not None and self._looks >= self._stop_at
+
+    @property
+    def checkpoint_wanted(self) -> bool:
+        return self.wanted_at is not None and self._looks == self.wanted_at
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.logged.append((step, dict(metrics)))

@@ -82,6 +82,19 @@ def test_stopped_after_every_single_batch(new_run: NewRun, quick_run: MemoryRun)
     assert steps == list(range(1, EPOCHS * BATCHES + 1))
 
 
+def test_a_checkpoint_that_is_wanted_is_taken_after_the_batch_and_disturbs_nothing(
+    new_run: NewRun, quick_run: MemoryRun
+) -> None:
+    run = new_run(quick_run.params, wanted_at=BATCHES + 3)  # in the second epoch, after its second batch
+    train(run)
+    wanted = BATCHES + 2
+    assert [saved.step for saved in run.checkpoints] == [BATCHES, wanted, 2 * BATCHES, EPOCHS * BATCHES]
+    assert run.files() == quick_run.files()
+    second = _resumed(new_run, quick_run.params, run.checkpoints[1])
+    train(second)
+    assert second.files() == quick_run.files()
+
+
 def test_stopping_at_the_very_end_does_not_throw_the_result_away(new_run: NewRun, quick_run: MemoryRun) -> None:
     run = new_run(quick_run.params, stop_at=EPOCHS * BATCHES + EPOCHS - 1)  # the look after the last batch
     train(run)
@@ -108,7 +121,8 @@ from workers.workloads.image_classifier import run
 output, resume, params = sys.argv[1:]
 run(SimpleNamespace(
     params=json.loads(params), dataset="builtin://digits", output_dir=Path(output), resume_dir=Path(resume),
-    stopping=False, log_metrics=lambda *_, **__: None, progress=lambda *_: None, checkpoint=lambda *_, **__: None))
+    stopping=False, checkpoint_wanted=False, log_metrics=lambda *_, **__: None, progress=lambda *_: None,
+    checkpoint=lambda *_, **__: None))
 """
     resume = str(quick_run.checkpoints[0].folder)
     arguments = [sys.executable, "-c", program, str(tmp_path / "output"), resume, json.dumps(dict(quick_run.params))]

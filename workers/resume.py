@@ -1,0 +1,48 @@
+"""The checkpoint from which an attempt goes on: the newest that can be had, from the nearest store that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud_adapters import artifacts
+from cloud_adapters.registry import open_store
+from cloud_adapters.retry import Retry
+from cloud_adapters.retrying import RetryingStore
+from orchestrator.domain.errors import NeutrinoError
+from orchestrator.domain.protocol import CheckpointRef, Skipped
+
+_IMPATIENT = Retry(attempts=2)
+"""How often a store is asked while there are others: one that is gone must not hold up what another one has."""
+_PATIENT = Retry()
+_LONGEST_WHY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What was fetched, and what was passed over for it."""
+
+    step: int
+    store: str
+    skipped: tuple[Skipped, ...] = ()
+
+
+def fetch_first(sources: Sequence[CheckpointRef], folder: Path) -> Staged:
+    """Fetch and verify the first of `sources` that can be had. Raises the error of the first one when, after a second
+    and more patient round, none of them can be had intact."""
+    skipped: list[Skipped] = []
+    first: NeutrinoError | None = None
+    for patience in (_IMPATIENT if len(sources) > 1 else _PATIENT, _PATIENT):
+        skipped.clear()
+        for source in sources:
+            try:
+                store = RetryingStore(open_store(source.store).inner, patience)
+                artifacts.fetch(store, source.prefix, source.digest, folder)
+            except NeutrinoError as error:
+                first = first or error
+                skipped.append(Skipped(step=source.step, store=source.store, why=str(error)[:_LONGEST_WHY]))
+            else:
+                return Staged(source.step, source.store, tuple(skipped))
+    assert first is not None, "there is at least one source"
+    raise first
