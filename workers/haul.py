@@ -1,0 +1,173 @@
+"""One attempt at a job of Neutrino's own: an artifact is copied or checked by a process of its own, which this runs.
+
+To the agent it is an attempt like all others; see `workers.attempt`. It stages nothing and publishes nothing: where the
+bytes go is told by the order that came with the lease, and the control plane has known it from the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from typing import Any
+
+from orchestrator.domain.protocol import ArtifactUpload, Lease, MetricPoint, Report
+from orchestrator.domain.state import Reason
+from workers.attempt import LONGEST_MESSAGE, Host
+from workers.feed import Feed
+from workers.runner import job_environment
+from workers.verdict import Verdict
+from workers.zygote import clock
+
+_SECRETS_OF_THE_WORKER = frozenset({"NEUTRINO_TOKEN", "REDIS_URL", "DATABASE_URL"})
+_LONGEST_LINE = 64 * 1024
+_NOTHING_TO_DO = Verdict(
+    Reason.DAMAGED, "There is no good copy to read from any more, or the artifact has been deleted meanwhile."
+)
+
+
+class Haul:
+    """`live()` does everything; the other methods are how the agent intervenes."""
+
+    def __init__(self, lease: Lease, host: Host) -> None:
+        self.name = lease.attempt
+        self.lost = False
+        self.began = clock()
+        self._order = lease.order
+        self._timeout = lease.timeout_seconds
+        self._host = host
+        self._feed = Feed(lease.attempt)
+        self._stop: Verdict | None = None
+        self._process: Process | None = None
+        self._found: Verdict | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+
+    async def live(self) -> Report | None:
+        """Run the process. Returns the report when it is gone; None when nothing of it is wanted any more."""
+        shipper = self._host.shipper
+        shipper.add(self.name, self._feed)
+        text = f"Timed out after {self._timeout:g} s."
+        self._after(self._timeout, lambda: self.stop(Verdict(Reason.TIMEOUT, text), self._host.settings.grace))
+        try:
+            found = await self._run()
+            if not self.lost and not self._feed.empty:
+                await shipper.flush(self.name)
+        finally:
+            shipper.drop(self.name)
+            for timer in self._timers:
+                timer.cancel()
+        if self.lost:
+            return None
+        message = found.message[:LONGEST_MESSAGE]
+        return Report(attempt=self.name, reason=found.reason, message=message, output=self._copied(found))
+
+    def stop(self, why: Verdict, grace: float) -> None:
+        """End the attempt gently: SIGTERM now, SIGKILL after `grace` seconds. The first reason is the one reported."""
+        if self._stop is not None:
+            return
+        self._stop = why
+        self._feed.add_system(f"Stopping. {why.message}")
+        self._host.shipper.poke()
+        if grace > 0:
+            self._signal(signal.SIGTERM)
+            self._after(grace, self.kill)
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once; the reason given before, if any, stays."""
+        self._signal(signal.SIGKILL)
+
+    def lose(self) -> None:
+        """The lease is gone: nothing is accepted any more. Kill, and say nothing."""
+        self.lost = True
+        self._host.shipper.drop(self.name)
+        self.kill()
+
+    def started(self, leader: int) -> None:
+        """The zygote has no part in this."""
+
+    def check_limits(self, table: dict[int, int]) -> None:
+        """It is our own code, whose memory is bounded."""
+
+    def _after(self, seconds: float, act: Any) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, act))
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _run(self) -> Verdict:
+        if self._order is None:
+            return _NOTHING_TO_DO
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", "workers.workloads.transfer"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=job_environment(os.environ),
+            cwd=self._host.settings.data_dir,
+            process_group=0,
+            limit=_LONGEST_LINE,
+        )
+        self._process = process
+        if self.lost or self._stop is not None:  # while it was being started
+            self.kill()
+        credentials = {name: value for name, value in os.environ.items() if name not in _SECRETS_OF_THE_WORKER}
+        told = {"order": self._order.model_dump(mode="json"), "environment": credentials}
+        await asyncio.gather(self._tell(process, told), self._hear(process), self._hear_errors(process))
+        return self._verdict(await process.wait())
+
+    async def _tell(self, process: Process, told: dict[str, Any]) -> None:
+        assert process.stdin is not None
+        with suppress(ConnectionError):  # it died early; how it ended says more
+            process.stdin.write(json.dumps(told).encode())
+            await process.stdin.drain()
+            process.stdin.close()
+
+    async def _hear(self, process: Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            message = json.loads(line)
+            if "progress" in message:
+                self._feed.set_progress(min(1.0, message["progress"]), message["message"][:512])
+            if "note" in message:
+                self._feed.add_system(message["note"])
+            if "metrics" in message:
+                points = message["metrics"].items()
+                at = time.time()
+                self._feed.add_metrics([MetricPoint(name=name, step=0, value=value, at=at) for name, value in points])
+            if "end" in message:
+                self._found = Verdict(Reason(message["end"]), message["message"])
+            self._host.shipper.poke()
+
+    async def _hear_errors(self, process: Process) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            self._feed.add_lines("stderr", [line.decode(errors="replace").rstrip("\n")])
+            self._host.shipper.poke()
+
+    def _verdict(self, code: int) -> Verdict:
+        if self._stop is not None:
+            return self._stop
+        if self._found is not None and code == 0:
+            return self._found
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return Verdict(Reason.INFRA_ERROR, f"The process that moves the bytes {how}. {self._feed.last_stderr}".strip())
+
+    def _copied(self, found: Verdict) -> ArtifactUpload | None:
+        """What has become of the order, to be compared with what the control plane wanted."""
+        order = self._order
+        if order is None or order.action != "copy" or found.reason is not Reason.SUCCEEDED:
+            return None
+        target = order.target
+        return ArtifactUpload(
+            store=target.store, prefix=target.prefix, digest=order.digest, size=order.size, files=order.files
+        )

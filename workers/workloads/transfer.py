@@ -1,0 +1,201 @@
+"""The process that copies or checks one artifact: `python -m workers.workloads.transfer`.
+
+It is no user's code, so unlike other attempts it works with the worker's own credentials. They come through standard
+input, and not in its environment, which other processes of this user could read. What it has to say it writes to
+standard output, one JSON document per line: progress, notes, and at last how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cloud_adapters.artifacts import open_verified, read_manifest
+from cloud_adapters.base import ObjectStore, join_key
+from cloud_adapters.errors import ObjectNotFound
+from cloud_adapters.registry import open_store
+from cloud_adapters.transfer import Options, Progress, TransferCancelled, transfer
+from orchestrator.domain.artifact import MANIFEST_NAME, ManifestFile
+from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
+from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.state import Reason
+from orchestrator.domain.transfer import Order, Place
+from workers import proctree
+
+_TELL_SECONDS = 0.3
+_CHECKERS = 8
+_SHOWN = 5
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Pace:
+    """Tells the progress, though not every time that there is some."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if (now := time.monotonic()) < self._next and progress.done < progress.total:
+            return
+        self._next = now + _TELL_SECONDS
+        left = progress.seconds_left
+        rest = "" if left is None else f", {format_bytes(int(progress.rate))}/s, {left:.0f} s left"
+        text = f"{format_bytes(progress.done)} of {format_bytes(progress.total)}{rest}"
+        self._tell({"progress": progress.done / progress.total if progress.total else 1.0, "message": text})
+
+
+def copy(order: Order, tell: Tell, cancel: threading.Event) -> None:
+    """Make the copy, from the first source from which that can be done. Raises the error of the last one otherwise."""
+    destination = open_store(order.target.store)
+    if order.mend:
+        _clear_damaged_manifest(destination, order)
+    failure: NeutrinoError | None = None
+    for source in order.sources:
+        try:
+            return _copy_from(source, destination, order, tell, cancel)
+        except TransferCancelled:
+            raise
+        except NeutrinoError as error:
+            tell({"note": f"From {source.store}: {error}"})
+            if failure is None or error.retryable:
+                failure = error
+    assert failure is not None, "an order to copy has sources"
+    raise failure
+
+
+def _copy_from(source: Place, destination: ObjectStore, order: Order, tell: Tell, cancel: threading.Event) -> None:
+    report = transfer(
+        open_store(source.store),
+        source.prefix,
+        destination,
+        order.target.prefix,
+        digest=order.digest,
+        reuse=order.reuse,
+        options=Options(paranoid=order.paranoid, bandwidth=order.limit),
+        on_progress=Pace(tell),
+        cancel=cancel,
+    )
+    counts = report.counts
+    tell(
+        {
+            "metrics": {
+                "transfer/total_bytes": order.size,
+                "transfer/sent_bytes": counts.sent,
+                "transfer/read_bytes": counts.read,
+                "transfer/reused_bytes": counts.already_there + counts.copied_inside,
+                "transfer/seconds": report.seconds,
+                "transfer/usd": report.cost.usd,
+            },
+            "note": f"{order.files} files, {format_bytes(order.size)} in {order.target.store}: "
+            f"{format_bytes(counts.sent)} sent, {format_bytes(counts.copied_inside + counts.already_there)} were there. "
+            f"Proof: {report.proof}.",
+        }
+    )
+
+
+def _clear_damaged_manifest(store: ObjectStore, order: Order) -> None:
+    """A manifest that is not the artifact's would be taken for another artifact, and is never overwritten."""
+    try:
+        if read_manifest(store, order.target.prefix).digest == order.digest:
+            return
+    except ObjectNotFound:
+        return
+    except CorruptArtifact:
+        pass
+    store.delete(join_key(order.target.prefix, MANIFEST_NAME))
+
+
+def verify(order: Order, tell: Tell, cancel: threading.Event) -> None:
+    """Hash every byte of the copy. Raises CorruptArtifact naming the files that are damaged or missing."""
+    store, prefix = open_store(order.target.store), order.target.prefix
+    try:
+        manifest = read_manifest(store, prefix)
+    except ObjectNotFound as error:
+        raise CorruptArtifact(f"The manifest at {prefix} in {order.target.store} is missing.") from error
+    if manifest.digest != order.digest:
+        raise CorruptArtifact(f"The manifest at {prefix} in {order.target.store} is not the one that was published.")
+    began, done, lock, pace = time.monotonic(), [0, 0], threading.Lock(), Pace(tell)
+
+    def count(size: int, files: int) -> None:
+        with lock:
+            done[0] += size
+            done[1] += files
+            seconds = time.monotonic() - began
+            pace(Progress(manifest.size, done[0], done[0], len(manifest.files), done[1], seconds))
+
+    def fault(file: ManifestFile) -> str | None:
+        try:
+            for chunk in _read(store, prefix, file):
+                if cancel.is_set():
+                    raise TransferCancelled("The check was cancelled.")
+                count(len(chunk), 0)
+        except (CorruptArtifact, ObjectNotFound):
+            return file.path
+        count(0, 1)
+        return None
+
+    with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="verify") as pool:
+        damaged = [path for path in pool.map(fault, manifest.files) if path is not None]
+    if damaged:
+        names = ", ".join(damaged[:_SHOWN]) + (" …" if len(damaged) > _SHOWN else "")
+        raise CorruptArtifact(
+            f"{len(damaged)} of {len(manifest.files)} files in {order.target.store} are not what the manifest says: "
+            f"{names}."
+        )
+    seconds = time.monotonic() - began
+    tell(
+        {"note": f"{len(manifest.files)} files, {format_bytes(manifest.size)}: every byte is right ({seconds:.1f} s)."}
+    )
+
+
+def _read(store: ObjectStore, prefix: str, file: ManifestFile) -> Iterator[bytes]:
+    yield from open_verified(store, prefix, file)
+
+
+def _reason(error: NeutrinoError) -> Reason:
+    if isinstance(error, TransferCancelled):
+        return Reason.CANCELLED_BY_USER
+    if error.retryable:
+        return Reason.INFRA_ERROR
+    return Reason.DAMAGED if isinstance(error, CorruptArtifact) else Reason.STORE_REFUSED
+
+
+def main() -> None:
+    """Read what is to be done from standard input, do it, and tell how it ended."""
+    parent = os.getppid()
+    proctree.die_with_parent()
+    proctree.hide_memory()
+    if os.getppid() != parent:
+        return
+    cancel, lock = threading.Event(), threading.Lock()
+    signal.signal(signal.SIGTERM, lambda *_: cancel.set())
+    told = json.load(sys.stdin)
+    os.environ.update(told["environment"])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever else prints is meant for people
+
+    def tell(message: dict[str, Any]) -> None:
+        with lock:
+            answers.write(json.dumps(message) + "\n")
+            answers.flush()
+
+    order = Order.model_validate(told["order"])
+    try:
+        {"copy": copy, "verify": verify}[order.action](order, tell, cancel)
+    except NeutrinoError as error:
+        tell({"end": _reason(error), "message": str(error)})
+    else:
+        tell({"end": Reason.SUCCEEDED, "message": f"Verified: {format_bytes(order.size)} in {order.target.store}."})
+
+
+if __name__ == "__main__":
+    main()
