@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, NotFound
+from orchestrator.domain.freight import cloud_of
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.protocol import ArtifactUpload
+from orchestrator.domain.state import ReplicaState
+from orchestrator.domain.transfer import Place
 from orchestrator.domain.views import ArtifactView, ReplicaView
+from orchestrator.store import replicas
+from orchestrator.store.replicas import Near
 
 _INSERT = """
 WITH made AS (
@@ -61,11 +67,24 @@ WITH model AS (
 INSERT INTO model_versions (model_id, version, artifact_id, job_id, metrics, lineage)
 SELECT model.id, model.versions, :artifact, :job,
   coalesce((SELECT jsonb_object_agg(name, value) FROM (
-    SELECT DISTINCT ON (name) name, value FROM metrics WHERE job_id = :job AND value IS NOT NULL
+    SELECT DISTINCT ON (name) name, value FROM metrics WHERE job_id = :job AND value IS NOT NULL AND NOT starts_with(name, 'sys/')
     ORDER BY name, step DESC, epoch DESC) AS last), '{}'),
-  CAST(:lineage AS jsonb)
+  CAST(:lineage AS jsonb) || (
+    SELECT jsonb_build_object('spec', encode(j.spec_hash, 'hex'), 'neutrino', w.version, 'resumed_from_step',
+      a.resumed_from_step)
+    FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch JOIN workers w ON w.id = a.worker_id
+    WHERE j.id = :job)
 FROM model
 """
+
+
+def _code(spec: dict[str, Any]) -> str | None:
+    """A hash of the user's own code: its files and how it is called. None for what comes with Neutrino."""
+    called = [spec.get("command"), spec.get("entrypoint")]
+    if not any(called):
+        return None
+    files = sorted((file["path"], file["sha256"]) for file in spec.get("files", ()))
+    return hashlib.sha256(json.dumps([called, files]).encode()).hexdigest()
 
 
 def register_output(connection: Connection, job: Any, attempt: AttemptId, upload: ArtifactUpload) -> None:
@@ -82,6 +101,8 @@ def register_output(connection: Connection, job: Any, attempt: AttemptId, upload
         "workload": spec.get("workload"),
         "dataset": spec.get("dataset"),
         "params": spec.get("params", {}),
+        "code": _code(spec),
+        "parent": spec.get("params", {}).get("parent"),
     }
     connection.execute(
         text(_NEXT_VERSION),
@@ -97,7 +118,9 @@ def register_output(connection: Connection, job: Any, attempt: AttemptId, upload
 
 COLUMNS = """
   c.id, c.kind, c.job_id, c.epoch, c.step, encode(c.digest, 'hex') AS digest, c.size, c.files, c.created_at,
-  (SELECT coalesce(jsonb_agg(jsonb_build_object('store', r.store, 'verified_at', r.verified_at) ORDER BY r.store), '[]')
+  (SELECT coalesce(jsonb_agg(jsonb_build_object('store', r.store, 'state', r.state, 'bytes', r.bytes, 'error', r.error,
+     'cloud', (SELECT min(p.cloud) FROM pools p WHERE p.store = r.store), 'job_id', r.job_id,
+     'verified_at', r.verified_at, 'checked_at', r.checked_at) ORDER BY r.store), '[]')
    FROM replicas r WHERE r.artifact_id = c.id) AS replicas
 """
 
@@ -114,7 +137,21 @@ def view(row: Row[Any]) -> ArtifactView:
         size=row.size,
         files=row.files,
         created_at=row.created_at,
-        replicas=tuple(ReplicaView.model_validate(replica) for replica in row.replicas),
+        replicas=tuple(_replica(replica, row.size) for replica in row.replicas),
+    )
+
+
+def _replica(row: dict[str, Any], size: int) -> ReplicaView:
+    copying = row["state"] == ReplicaState.COPYING
+    return ReplicaView(
+        store=row["store"],
+        cloud=row["cloud"] or cloud_of(row["store"]),
+        state=row["state"],
+        bytes=0 if copying else size,
+        verified_at=None if copying else row["verified_at"],
+        checked_at=row["checked_at"],
+        error=row["error"],
+        job=encode("j", row["job_id"]) if row["job_id"] else None,
     )
 
 
@@ -133,14 +170,11 @@ def page(
     return [view(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
 
-def get(connection: Connection, workspace_id: int, public_id: str) -> tuple[ArtifactView, str, str]:
-    """One artifact, with the store and the prefix of a replica of it. Raises NotFound."""
-    statement = f"""
-        SELECT {COLUMNS}, r.store, r.prefix FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
-        WHERE c.id = :id AND c.workspace_id = :workspace ORDER BY r.verified_at DESC LIMIT 1
-    """
+def get(connection: Connection, workspace_id: int, public_id: str, near: Near) -> tuple[ArtifactView, list[Place]]:
+    """One artifact, with the copies of it that can be read, the nearest first. Raises NotFound."""
+    statement = f"SELECT {COLUMNS} FROM artifacts c WHERE c.id = :id AND c.workspace_id = :workspace"
     values = {"id": decode("a", public_id), "workspace": workspace_id}
     row = connection.execute(text(statement), values).one_or_none()
     if row is None:
         raise NotFound(f"There is no artifact {public_id} in this workspace.")
-    return view(row), row.store, row.prefix
+    return view(row), replicas.sources(connection, row.id, near)
