@@ -67,7 +67,8 @@ WITH model AS (
 INSERT INTO model_versions (model_id, version, artifact_id, job_id, metrics, lineage)
 SELECT model.id, model.versions, :artifact, :job,
   coalesce((SELECT jsonb_object_agg(name, value) FROM (
-    SELECT DISTINCT ON (name) name, value FROM metrics WHERE job_id = :job AND value IS NOT NULL AND NOT starts_with(name, 'sys/')
+    SELECT DISTINCT ON (name) name, value FROM metrics
+    WHERE job_id = :job AND value IS NOT NULL AND NOT starts_with(name, 'sys/')
     ORDER BY name, step DESC, epoch DESC) AS last), '{}'),
   CAST(:lineage AS jsonb) || (
     SELECT jsonb_build_object('spec', encode(j.spec_hash, 'hex'), 'neutrino', w.version, 'resumed_from_step',
