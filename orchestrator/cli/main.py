@@ -11,7 +11,22 @@ import typer
 from typer._completion_classes import completion_init
 from typer.core import TyperGroup
 
-from orchestrator.cli import apply, audit, doctor, fleet, inspect, jobs, login, logs, models, run, stack, store, ui
+from orchestrator.cli import (
+    apply,
+    audit,
+    doctor,
+    fleet,
+    inspect,
+    jobs,
+    login,
+    logs,
+    migrate_job,
+    models,
+    run,
+    stack,
+    store,
+    ui,
+)
 from orchestrator.cli.output import ReaderGone, note, write
 from orchestrator.domain.errors import JobFailed, NeutrinoError
 
@@ -86,6 +101,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
             "wait": jobs.wait,
             "cancel": jobs.cancel,
             "retry": jobs.retry,
+            "checkpoint": migrate_job.checkpoint,
             "why": inspect.why,
             "events": inspect.events,
             "metrics": inspect.metrics,
@@ -99,6 +115,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         "Objects in any store: ls, put, get, rm, cp.",
         {"ls": store.list_objects, "put": store.put, "get": store.get, "rm": store.remove, "cp": store.copy},
     ),
+    "migrate": ("Let a job go on in another cloud.", {"job": migrate_job.migrate_job}),
     "migration": ("Copies of models between clouds: estimate.", {"estimate": store.estimate}),
     "pool": ("Workers of one shape: list, create.", {"list": fleet.list_pools, "create": fleet.create_pool}),
     "worker": ("Processes that run jobs: list, drain.", {"list": fleet.list_workers, "drain": fleet.drain}),

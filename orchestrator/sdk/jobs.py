@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.moves import MoveView
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import (
@@ -118,6 +119,22 @@ class JobHandle(Bound[D]):
         """Run a failed or cancelled job once more, from its last checkpoint. Raises Conflict in any other
         state."""
         return self._see((yield from post(path("jobs", self.id, "retry"), JobSummary)))
+
+    @Operation
+    def migrate(self, to: str, *, dry_run: bool = False) -> Steps[MoveView]:
+        """Let the job go on in the cloud `to`: it saves itself, stops, and resumes there from its checkpoint. `wait`
+        then waits as before. With `dry_run` nothing is done, and the answer says what it would take.
+
+        Raises InvalidSpec for an unknown cloud, NoPlace when no pool there can take it, and Conflict when it is there
+        already, is on its way, or has ended.
+        """
+        body = {"to": to, "dryRun": dry_run}
+        return (yield from post(path("jobs", self.id, "migrate"), MoveView, body))
+
+    @Operation
+    def checkpoint(self) -> Steps[JobSummary]:
+        """Let the running job take a checkpoint at its next opportunity. Raises Conflict when it does not run."""
+        return self._see((yield from post(path("jobs", self.id, "checkpoint"), JobSummary)))
 
     @Fetched
     def metrics(self) -> Steps[Metrics]:
