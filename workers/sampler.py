@@ -37,8 +37,8 @@ class Sampler:
         # A process that was not waited for takes its past with it when it ends.
         cores = max(used - self._used, 0.0) / (now - self._looked)
         self._used, self._looked = used, now
-        memory = sum(map(proctree.proportional_bytes, members))
-        found: dict[str, float | None] = {"sys/cpu": cores, "sys/memory": float(memory)}
+        resident = sum(map(proctree.proportional_bytes, members))
+        found: dict[str, float | None] = {"sys/cpu": cores, "sys/memory": float(resident)}
         for number, (utilization, memory) in enumerate(map(gpus.usage, self._devices)):
             found |= {f"sys/gpu{number}/utilization": utilization, f"sys/gpu{number}/memory": memory}
         at, step = time.time(), int(now - self._began)
