@@ -18,7 +18,9 @@ Timeout = Annotated[str | None, typer.Option("--timeout", metavar="DURATION", he
 def connect() -> Client:
     """The client for the profile in use."""
     from orchestrator.sdk.client import Client
+    from orchestrator.sdk.transport import be_brief
 
+    be_brief()
     return Client()
 
 

@@ -105,7 +105,8 @@ def create_token(
     """Create a token and print it: it is shown this once."""
     from orchestrator.domain.views import CreateToken
 
-    wanted = CreateToken.model_validate({"name": name, "user": user, "role": role, "expires_in_days": expires_in_days})
+    fields: dict[str, Any] = {"name": name, "user": user, "role": role, "expires_in_days": expires_in_days}
+    wanted = CreateToken(**fields)
     with connect() as client:
         created = client.tokens.create(wanted)
     if output in {Format.JSON, Format.YAML}:

@@ -35,10 +35,10 @@ def resolve(url: str | None = None, token: str | None = None) -> Profile:
     """The profile to use: arguments before NEUTRINO_API_URL and NEUTRINO_TOKEN before the file.
 
     The token in the file is given only to the URL that it is stored with. Raises AuthenticationError when
-    no API is known, NeutrinoError when the file or a value is unusable.
+    no API is known or a value is empty, NeutrinoError when the file or a value is unusable.
     """
-    chosen = _normal(url or os.environ.get("NEUTRINO_API_URL"))
-    secret = token or os.environ.get("NEUTRINO_TOKEN")
+    chosen = _normal(_given("NEUTRINO_API_URL", url))
+    secret = _given("NEUTRINO_TOKEN", token)
     stored = None if chosen and secret else current()
     if chosen is None and stored is None:
         raise AuthenticationError(
@@ -48,6 +48,18 @@ def resolve(url: str | None = None, token: str | None = None) -> Profile:
     if stored is None or (chosen is not None and chosen != stored.url):
         return Profile(chosen or "", _clean(secret))
     return Profile(stored.url, _clean(secret or stored.token), stored.name)
+
+
+def _given(variable: str, argument: str | None) -> str | None:
+    """The argument, else the variable. One that is set to nothing is a slip, of a secret that was not found perhaps,
+    and no wish for the profile."""
+    value = os.environ.get(variable) if argument is None else argument
+    if value is not None and not value.strip():
+        what = f"{variable} is set, but empty" if argument is None else "the argument for it is empty"
+        raise AuthenticationError(
+            f"{what[:1].upper()}{what[1:]}.", hint=f"Give {variable} a value, or `unset {variable}` to use the profile."
+        )
+    return value
 
 
 def current() -> Profile | None:
@@ -94,7 +106,7 @@ def _read() -> dict[str, Any]:
 
 
 def _normal(url: str | None) -> str | None:
-    if not url:
+    if url is None:
         return None
     url = url.strip().rstrip("/")
     if not url.startswith(("http://", "https://")):

@@ -16,7 +16,7 @@ import httpx
 
 from orchestrator.domain.errors import ServerUnavailable
 from orchestrator.sdk.steps import Call, Open, Read, Sleep, Steps
-from orchestrator.sdk.transport import RETRIES, backoff, exchange
+from orchestrator.sdk.transport import backoff, exchange
 
 SILENCE = 45.0  # seconds without a byte, keep-alives included, after which a connection counts as dead
 _PATIENCE = 60  # attempts to get back to a server that had answered before: about four minutes
@@ -122,7 +122,7 @@ class EventSource:
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         call = dataclasses.replace(self._call, headers=headers, read_timeout=timeout)
-        retries = _PATIENCE if self._was_open else RETRIES
+        retries = _PATIENCE if self._was_open else None
         yield from exchange(call, retries=retries, deadline=deadline, step=Open)
         self._decoder = EventDecoder()
         self._timeout, self._was_open = timeout, True

@@ -27,7 +27,9 @@ from orchestrator.sdk.steps import Call, Done, Emit, Outcome, Send, Sleep, Step,
 T = TypeVar("T")
 U = TypeVar("U")
 
-RETRIES = 5
+RETRIES = 8  # with the pauses between them: 16 to 32 s, longer than an API takes to restart
+BRIEF_RETRIES = 4  # 2 to 4 s, where a person is watching who can try again
+_retries = RETRIES
 _RETRIED = frozenset({429, 502, 503, 504})
 _BACKOFF = (0.25, 8.0)  # first ceiling and last one, seconds; doubled each time
 _LONGEST_RETRY_AFTER = 60.0  # a server that wants a longer pause is reported to the caller instead
@@ -104,16 +106,17 @@ def _relay(stream: Stream[T], accept: Callable[[T], Emit[U] | None]) -> Stream[U
 
 
 def exchange(
-    call: Call, *, retries: int = RETRIES, deadline: float = inf, step: Callable[[Call], Step] = Send
+    call: Call, *, retries: int | None = None, deadline: float = inf, step: Callable[[Call], Step] = Send
 ) -> Steps[httpx.Response]:
-    """Send a call until it is answered, with exponential backoff and full jitter, honouring Retry-After,
-    but not beyond the deadline on the monotonic clock.
+    """Send a call until it is answered, with exponential backoff and jitter, honouring Retry-After, but not
+    beyond the deadline on the monotonic clock. `retries` are RETRIES unless given.
 
     Every call may be repeated: GET, PUT and DELETE by nature, POST by its idempotency key.
     Raises the error that the answer describes, or ServerUnavailable.
     Source of the jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
-    for attempt in range(retries + 1):
+    last = _retries if retries is None else retries
+    for attempt in range(last + 1):
         try:
             reply: httpx.Response = yield step(call)
         except httpx.TransportError as error:
@@ -126,16 +129,24 @@ def exchange(
             if reply.status_code not in _RETRIED or pause > _LONGEST_RETRY_AFTER:
                 raise failure
         pause = max(pause, backoff(attempt))
-        if attempt == retries or time.monotonic() + pause > deadline:
+        if attempt == last or time.monotonic() + pause > deadline:
             raise failure
         yield Sleep(pause)
     raise AssertionError("unreachable")
 
 
 def backoff(attempt: int) -> float:
-    """Seconds to wait after failure number `attempt`, counted from 0."""
+    """Seconds to wait after failure number `attempt`, counted from 0: at least half of what they are at most, so that
+    the retries together outlast a restart however the dice fall."""
     first, last = _BACKOFF
-    return random.uniform(0, min(last, first * 2.0 ** min(attempt, 30)))  # noqa: S311 - jitter, not a secret
+    longest = min(last, first * 2.0 ** min(attempt, 30))
+    return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+
+
+def be_brief() -> None:
+    """Give up sooner in this process: a person is watching, and can try again."""
+    global _retries  # noqa: PLW0603 - one setting of the process, like a log level
+    _retries = BRIEF_RETRIES
 
 
 def decode(reply: httpx.Response, answer: type[T]) -> T:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.views import CreateToken, TokenCreated, TokenView
 from orchestrator.store.attempts import TOKEN_PREFIX, token_hash
@@ -133,14 +133,26 @@ def page(
     return [TokenView(**_fields(row)) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
 
+_VALID = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"
+_ADMINS = f"""
+    SELECT id FROM tokens WHERE workspace_id = :workspace AND role = 'admin' AND {_VALID} ORDER BY id FOR UPDATE
+"""
+
+
 def revoke(connection: Connection, workspace_id: int, public_id: str) -> None:
-    """End a token now. Raises NotFound."""
+    """End a token now. Raises NotFound, and Conflict for the last one that can make others."""
+    token = decode("t", public_id)
+    admins = connection.execute(text(_ADMINS), {"workspace": workspace_id}).scalars().all()
+    if list(admins) == [token]:
+        raise Conflict(
+            f"{public_id} is the last admin token of this workspace: without it nobody could make another.",
+            hint="Make another one first: `neutrino token create NAME --role admin`.",
+        )
     statement = """
         UPDATE tokens SET revoked_at = coalesce(revoked_at, clock_timestamp())
         WHERE id = :id AND workspace_id = :workspace RETURNING 1
     """
-    values = {"id": decode("t", public_id), "workspace": workspace_id}
-    if connection.execute(text(statement), values).one_or_none() is None:
+    if connection.execute(text(statement), {"id": token, "workspace": workspace_id}).one_or_none() is None:
         raise NotFound(f"There is no token {public_id} in this workspace.", hint="`neutrino token list` shows them.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -128,6 +129,20 @@ def test_a_revoked_token_is_refused_at_once(api: Api) -> None:
     assert api("DELETE", f"/v1/tokens/{made['id']}").status_code == 204
     assert api("GET", "/v1/whoami", made["token"]).status_code == 401
     assert api("DELETE", f"/v1/tokens/{made['id']}").status_code == 204  # twice is once
+
+
+def test_the_last_admin_of_a_workspace_stays(api: Api) -> None:
+    (first,) = (one["id"] for one in api("GET", "/v1/tokens").json()["items"] if one["name"] == "admin")
+    refused = api("DELETE", f"/v1/tokens/{first}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "neutrino token create" in refused.json()["hint"]
+    second = api("POST", "/v1/tokens", json={"name": "b", "user": "ada", "role": "admin", "expires_in_days": 1}).json()
+    with ThreadPoolExecutor(2) as threads:  # both at once: each is the last but for the other
+        answers = list(threads.map(lambda one: api("DELETE", f"/v1/tokens/{one}").status_code, [first, second["id"]]))
+    assert sorted(answers) in ([204, 401], [204, 409])
+    left = "SELECT count(*) FROM tokens WHERE role = 'admin' AND user_name = 'ada' AND revoked_at IS NULL"
+    with api.database.transaction() as connection:
+        assert connection.exec_driver_sql(left).scalar_one() == 1
 
 
 def test_an_expired_token_is_refused(api: Api) -> None:

@@ -28,6 +28,19 @@ def test_a_stored_token_goes_to_no_other_url(monkeypatch: pytest.MonkeyPatch) ->
     assert resolve().token is None
 
 
+@pytest.mark.parametrize("variable", ["NEUTRINO_API_URL", "NEUTRINO_TOKEN"])
+@pytest.mark.parametrize("value", ["", " \n"])
+def test_an_empty_variable_does_not_fall_back_to_the_file(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    save(Profile("http://file", "file-token"), name="local")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(AuthenticationError, match=f"{variable} is set, but empty") as caught:
+        resolve()
+    assert f"unset {variable}" in str(caught.value.hint)
+    assert resolve("http://argument", "argument-token") == Profile("http://argument", "argument-token")
+
+
 def test_without_any_api_the_error_says_what_to_do() -> None:
     with pytest.raises(AuthenticationError, match="neutrino up"):
         resolve()

@@ -52,6 +52,18 @@ def test_a_post_keeps_its_idempotency_key_over_retries_and_has_a_new_one_each_ti
     assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
+def test_the_retries_outlast_a_restart_of_the_api(
+    api: ScriptedApi, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("orchestrator.sdk.drivers.time.sleep", slept.append)
+    monkeypatch.setattr("orchestrator.sdk.transport._BACKOFF", (0.25, 8.0))
+    api.answers(*[Reply(503)] * 8, ME)
+    assert client.whoami().user == "ada"
+    assert 15 < sum(slept) < 32
+    assert len(set(slept)) == 8  # jitter: clients do not come back together
+
+
 def test_retry_after_is_honoured(api: ScriptedApi, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("orchestrator.sdk.drivers.time.sleep", slept.append)
