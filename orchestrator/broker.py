@@ -71,6 +71,10 @@ class Doorbell:
         """Tell one worker to send its heartbeat now."""
         self._ring(queue_for_worker(worker), ())
 
+    def check(self) -> None:
+        """Ask Redis whether it is there."""
+        self._producer.channel.client.ping()
+
     def _ring(self, name: str, job_ids: Sequence[str]) -> None:
         self._app.send_task(
             DOORBELL,

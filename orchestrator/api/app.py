@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 
 from orchestrator.api import errors, openapi
 from orchestrator.api.auth import Authenticator
+from orchestrator.api.lookout import Lookout
 from orchestrator.api.middleware import Requests
 from orchestrator.api.routes import (
     audit,
@@ -46,9 +47,12 @@ def create_app(database: Database) -> FastAPI:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         app.state.changes.start()
         tick = Tick(database, f"api@{socket.gethostname()}:{os.getpid()}")
+        lookout = Lookout(database)
         tick.start()
+        lookout.start()
         yield
         tick.stop()
+        lookout.stop()
         await app.state.changes.stop()
         database.close()
 

@@ -13,7 +13,7 @@ from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import LogLine
 from orchestrator.domain.quantities import parse_gpu
 from orchestrator.domain.spec import Cloud, Name
-from orchestrator.domain.state import AttemptState, JobState
+from orchestrator.domain.state import AttemptState, JobState, ReplicaState
 
 Item = TypeVar("Item")
 
@@ -164,10 +164,20 @@ class Why(Model):
 
 
 class ReplicaView(Model):
-    """A verified copy of an artifact."""
+    """A copy of an artifact in one store. Readers follow it only while it is verified.
+
+    `bytes` is what it holds; `verified_at` when it became one, `checked_at` when every byte was last hashed, both None
+    while it is being copied; `error` says what is wrong with a lost one; `job` is at work on it now.
+    """
 
     store: str
-    verified_at: datetime
+    cloud: str
+    state: ReplicaState
+    bytes: int
+    verified_at: datetime | None
+    checked_at: datetime | None
+    error: str | None = None
+    job: str | None = None
 
 
 class ArtifactView(Model):
@@ -201,6 +211,7 @@ class ModelVersionView(Model):
     metrics: dict[str, float]
     lineage: dict[str, Any]
     created_at: datetime
+    aliases: tuple[str, ...] = ()
 
 
 class ModelView(Model):
@@ -300,13 +311,14 @@ class WhoAmI(Model):
 
 
 class ComponentView(Model):
-    """A part of the control plane and when it last showed itself."""
+    """A part of the control plane and when it last showed itself. `ok` is false when it was seen not to work."""
 
     name: str
     kind: str
     seen_at: datetime
     healthy: bool
     detail: str
+    ok: bool = True
 
 
 class StatusView(Model):

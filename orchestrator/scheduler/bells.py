@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from kombu.exceptions import OperationalError
 from orchestrator.broker import Doorbell, celery_app
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 5.0
 
 
 class Bells:
@@ -28,8 +31,8 @@ class Bells:
         self._wanted = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="bells", daemon=True)
-        self.broken: str | None = None
-        """What is wrong with the broker, in words; None while bells ring."""
+        self._asked: float | None = None
+        self._fault: str | None = None
 
     def start(self) -> None:
         """Begin ringing."""
@@ -55,9 +58,24 @@ class Bells:
             self._workers.update(ids)
             self._wanted.notify()
 
+    def ask(self) -> None:
+        """Find out whether the broker is there, for `broken`."""
+        with self._wanted:
+            if self._asked is None:
+                self._asked = time.monotonic()
+                self._wanted.notify()
+
+    @property
+    def broken(self) -> str | None:
+        """What is wrong with the broker, in words; None while it takes bells."""
+        silence = time.monotonic() - (self._asked or time.monotonic())
+        return self._fault or (
+            f"the broker has not answered for {silence:.0f} s" if silence > _PATIENCE_SECONDS else None
+        )
+
     def _take(self) -> tuple[Counter[str], dict[str, list[str]], set[str]]:
         with self._wanted:
-            self._wanted.wait_for(lambda: self._pools or self._workers or self._stopping)
+            self._wanted.wait_for(lambda: self._pools or self._workers or self._asked or self._stopping)
             taken = self._pools, self._jobs, self._workers
             self._pools, self._jobs, self._workers = Counter(), {}, set()
             return taken
@@ -66,17 +84,20 @@ class Bells:
         doorbell: Doorbell | None = None
         while True:
             pools, jobs, workers = self._take()
-            if not pools and not workers:
-                return  # stopping
+            if self._stopping and not pools and not workers:
+                return
             try:
                 doorbell = doorbell or Doorbell(self._app)
+                if self._asked:
+                    doorbell.check()
                 for worker in workers:
                     doorbell.ring_worker(worker)
                 for name, times in pools.items():
                     doorbell.ring_pool(name, jobs[name], times)
-                self.broken = None
+                self._fault = None
             except (OperationalError, OSError, *self._app.connection_for_write().connection_errors) as error:
                 # A half-open connection would fail for ever: the next bell gets a new one.
                 doorbell = None
-                self.broken = f"the broker does not answer ({type(error).__name__})"
-                log.warning("%s; bells are rung again later", self.broken)
+                self._fault = f"the broker does not answer ({type(error).__name__})"
+                log.warning("%s; bells are rung again later", self._fault)
+            self._asked = None

@@ -104,5 +104,8 @@ class Scheduler:
         self._ring(reconciler.unheard(self._database))
 
     def _sign_of_life(self) -> None:
+        broken = self._bells.broken
         with self._database.transaction() as connection:
-            components.seen(connection, self._name, "scheduler", self._bells.broken or "placing jobs")
+            components.seen(connection, self._name, "scheduler", broken or "placing jobs")
+            components.seen(connection, "redis", "broker", broken or "takes bells", ok=broken is None)
+        self._bells.ask()

@@ -1,10 +1,25 @@
-"""What the first page shows: what needs attention, how deep the queue is, how every part is."""
+"""What the first page shows: how deep the queue is, what has failed, what waits for nothing, what contradicts itself.
+
+Every question here is answered from an index over what is alive or recent, never by a walk through all jobs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
+
+from orchestrator.domain.ids import encode
+from orchestrator.domain.views import Why
+from orchestrator.store import explain
+
+COUNT_LIMIT = 100_000
+"""Counting stops here; what is more is shown as "100,000+"."""
+WAITS_LONG_SECONDS = 60
+UNCLAIMED_SECONDS = 10
+_SHAPES = 20
 
 
 def workspaces_of(connection: Connection, jobs: Iterable[int]) -> dict[int, set[int]]:
@@ -15,3 +30,165 @@ def workspaces_of(connection: Connection, jobs: Iterable[int]) -> dict[int, set[
     """
     rows = connection.execute(text(statement), {"ids": list(jobs)})
     return {row.workspace_id: set(row.jobs) for row in rows}
+
+
+_DEPTH = """
+    SELECT state, (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.workspace_id = :workspace AND j.state = s.state
+                                         LIMIT :limit) AS few) AS jobs
+    FROM unnest(ARRAY['QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING']) AS s(state)
+"""
+
+
+def depth(connection: Connection, workspace_id: int) -> dict[str, int]:
+    """How many jobs of the workspace are in each state that is not over, up to COUNT_LIMIT."""
+    rows = connection.execute(text(_DEPTH), {"workspace": workspace_id, "limit": COUNT_LIMIT})
+    return {row.state: row.jobs for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Jobs that failed in the last day for one reason, and the newest of them."""
+
+    reason: str
+    jobs: int
+    newest: str
+    name: str
+    message: str
+    at: datetime
+
+
+_FAILURES = """
+    WITH recent AS (
+      SELECT reason, count(*) AS jobs, max(id) AS newest FROM jobs
+      WHERE workspace_id = :workspace AND state = 'FAILED' AND finished_at > clock_timestamp() - interval '1 day'
+      GROUP BY reason
+    )
+    SELECT r.reason, r.jobs, j.id, j.name, j.message, j.finished_at AS at FROM recent r JOIN jobs j ON j.id = r.newest
+    ORDER BY r.reason = 'quarantined' DESC, r.jobs DESC
+"""
+
+
+def failures(connection: Connection, workspace_id: int) -> list[Failures]:
+    """What failed in the last day, by reason; what takes workers down comes first."""
+    rows = connection.execute(text(_FAILURES), {"workspace": workspace_id})
+    return [Failures(row.reason, row.jobs, encode("j", row.id), row.name, row.message, row.at) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The job of its shape that has waited longest, and why."""
+
+    since: datetime
+    why: Why
+
+
+_WAITING = f"""
+    WITH RECURSIVE shape AS (
+      (SELECT shape AS key, 1 AS place FROM jobs WHERE state = 'QUEUED' ORDER BY shape LIMIT 1)
+      UNION ALL
+      SELECT (SELECT j.shape FROM jobs j WHERE j.state = 'QUEUED' AND j.shape > shape.key ORDER BY j.shape LIMIT 1),
+        place + 1
+      FROM shape WHERE shape.key IS NOT NULL AND place < {_SHAPES}
+    )
+    SELECT first.id, first.created_at AS since FROM shape, LATERAL (
+      SELECT id, created_at FROM jobs j
+      WHERE j.state = 'QUEUED' AND j.shape = shape.key AND j.workspace_id = :workspace ORDER BY id LIMIT 1) AS first
+    WHERE first.created_at < clock_timestamp() - {WAITS_LONG_SECONDS} * interval '1 second'
+    ORDER BY first.created_at
+"""
+
+
+def waiting(connection: Connection, workspace_id: int) -> list[Waiting]:
+    """For each shape of job, the one that has waited longest, if that is long."""
+    rows = list(connection.execute(text(_WAITING), {"workspace": workspace_id}))
+    return [Waiting(row.since, explain.why(connection, row.id)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """Jobs that the database says were sent to a pool, and that no worker has come for."""
+
+    pool: str
+    jobs: int
+    seconds: float
+    workers: int
+    free: int
+
+
+_UNCLAIMED = f"""
+    SELECT p.name, u.jobs, u.seconds, w.workers, w.slots - r.running AS free
+    FROM (SELECT pool_id, count(*) AS jobs, extract(epoch FROM clock_timestamp() - min(dispatched_at)) AS seconds
+          FROM jobs WHERE state = 'DISPATCHED'
+            AND dispatched_at < clock_timestamp() - {UNCLAIMED_SECONDS} * interval '1 second' GROUP BY pool_id) AS u
+    JOIN pools p ON p.id = u.pool_id
+    CROSS JOIN LATERAL (SELECT count(*) AS workers, coalesce(sum(slots) FILTER (WHERE NOT draining), 0) AS slots
+      FROM workers w WHERE w.pool_id = p.id AND w.heartbeat_at > clock_timestamp() - interval '15 seconds') AS w
+    CROSS JOIN LATERAL (SELECT count(*) AS running FROM attempts a
+      WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS r
+    ORDER BY u.seconds DESC
+"""
+
+
+def unclaimed(connection: Connection) -> list[Unclaimed]:
+    """Pools in whose windows jobs have waited for a while."""
+    rows = connection.execute(text(_UNCLAIMED))
+    return [Unclaimed(row.name, row.jobs, float(row.seconds), row.workers, max(0, row.free)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A worker that was there within the last day, and says nothing now; `running`: attempts it should be running."""
+
+    id: str
+    name: str
+    pool: str
+    since: datetime
+    running: int
+
+
+_SILENT = """
+    SELECT w.id, w.name, p.name AS pool, w.heartbeat_at AS since,
+      (SELECT count(*) FROM attempts a WHERE a.worker_id = w.id AND a.state = 'RUNNING') AS running
+    FROM workers w JOIN pools p ON p.id = w.pool_id
+    WHERE NOT w.draining AND w.heartbeat_at BETWEEN clock_timestamp() - interval '1 day'
+      AND clock_timestamp() - interval '15 seconds'
+    ORDER BY running DESC, w.heartbeat_at DESC LIMIT 50
+"""
+
+
+def silent(connection: Connection) -> list[Silent]:
+    """Workers that have stopped sending heartbeats."""
+    rows = connection.execute(text(_SILENT))
+    return [Silent(encode("w", row.id), row.name, row.pool, row.since, row.running) for row in rows]
+
+
+_OVERDUE = """
+    SELECT count(*) FROM attempts
+    WHERE state = 'RUNNING' AND lease_expires_at < clock_timestamp() - interval '10 seconds'
+"""
+
+
+def overdue(connection: Connection) -> int:
+    """Attempts whose lease ended a while ago, and that no scheduler has ended: none is at work."""
+    return int(connection.execute(text(_OVERDUE)).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """How the database itself is. `bytes` is its size on disk."""
+
+    connections: int
+    max_connections: int
+    bytes: int
+
+
+_DATABASE = """
+    SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) AS connections,
+      current_setting('max_connections')::int AS max_connections, pg_database_size(current_database()) AS bytes
+"""
+
+
+def database(connection: Connection) -> DatabaseState:
+    """Ask the database about itself."""
+    row = connection.execute(text(_DATABASE)).one()
+    return DatabaseState(row.connections, row.max_connections, row.bytes)
