@@ -7,6 +7,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from orchestrator.dashboard import errors, live, static
 from orchestrator.dashboard.headers import Headers
+from orchestrator.dashboard.recent import Recent
 from orchestrator.dashboard.views import login, overview
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
@@ -17,6 +18,7 @@ def create_app(database: Database, changes: Changes) -> FastAPI:
     app = FastAPI(title="Neutrino dashboard", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.database = database
     app.state.live = live.Live(database, changes)
+    app.state.recent = Recent()
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=700)
     app.add_middleware(Headers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,6 +76,7 @@ class Live:
         self._changes = changes
         self._tabs: set[Tab] = set()
         self._pending: set[int] | None = set()
+        self._told: Counter[int] = Counter()
         self._wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         changes.follow(self._changed)
@@ -83,6 +85,10 @@ class Live:
     def pace(self) -> float:
         """How many seconds a tab should leave between two fetches."""
         return max(1.0, len(self._tabs) / _TABS_PER_SECOND)
+
+    def changes_of(self, workspace: int) -> int:
+        """A number that grows with every change in the workspace."""
+        return self._told[workspace]
 
     def open(self, session: int, workspace: int) -> Tab:
         """A tab from now on; give it back with `close`."""
@@ -125,6 +131,7 @@ class Live:
             owners = None
             if jobs is not None and len(jobs) <= 10 * _NAMED:
                 owners = await self._ask(partial(self._owners, jobs))
+            self._told.update(iter(owners) if owners is not None else (tab.workspace for tab in self._tabs))
             for tab in self._tabs:
                 mine = None if owners is None else owners.get(tab.workspace, set())
                 if mine is None or mine:

@@ -1,21 +1,91 @@
-"""The first page: what needs attention, and how every part is."""
+"""The first page: what needs attention, how much there is to do, what it costs, and how every part is."""
 
 from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from orchestrator.dashboard.access import Db, Viewer
+from orchestrator.dashboard.concerns import Concern, Facts, concerns
+from orchestrator.dashboard.formats import size
+from orchestrator.dashboard.live import Live
+from orchestrator.dashboard.recent import Recent
 from orchestrator.dashboard.render import render
-from orchestrator.store import components
+from orchestrator.domain.views import ComponentView, PoolView
+from orchestrator.queues import queue_for_pool
+from orchestrator.store import components, cost, overview, pools
+from orchestrator.store.cost import Total
+from orchestrator.store.session import Database
 
 router = APIRouter()
 
+_KINDS = ("api", "scheduler", "broker", "database", "store", "cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything on the page, at one moment."""
+
+    depth: dict[str, int]
+    more_than: int
+    spent: Total
+    concerns: list[Concern]
+    parts: list[ComponentView]
+    pools: list[PoolView]
+    failed: int
+
+
+def _look(database: Database, workspace_id: int) -> Picture:
+    began = time.perf_counter()
+    with database.transaction() as connection:
+        depth = overview.depth(connection, workspace_id)
+        parts = components.views(connection)
+        facts = Facts(
+            components=parts,
+            failures=overview.failures(connection, workspace_id),
+            waiting=overview.waiting(connection, workspace_id),
+            unclaimed=overview.unclaimed(connection),
+            silent=overview.silent(connection),
+            overdue=overview.overdue(connection),
+            queued=depth["QUEUED"],
+        )
+        spent = cost.today(connection, workspace_id)
+        known_pools = pools.views(connection, queue_for_pool)
+        state = overview.database(connection)
+    took = (time.perf_counter() - began) * 1000
+    detail = f"{state.connections} of {state.max_connections} connections, {size(state.bytes)}; asked in {took:.0f} ms"
+    parts.append(
+        ComponentView(name="postgres", kind="database", seen_at=datetime.now(UTC), healthy=True, detail=detail)
+    )
+    parts.sort(key=lambda part: (_KINDS.index(part.kind) if part.kind in _KINDS else len(_KINDS), part.name))
+    return Picture(
+        depth=depth,
+        more_than=overview.COUNT_LIMIT,
+        spent=spent,
+        concerns=concerns(facts),
+        parts=[part for part in parts if part.healthy or not _replaced(part, parts)],
+        pools=known_pools,
+        failed=sum(one.jobs for one in facts.failures),
+    )
+
+
+def _replaced(part: ComponentView, parts: list[ComponentView]) -> bool:
+    """Whether a silent part has a living one of its kind: then it was stopped or restarted, and is no news."""
+    return any(other.healthy and other.kind == part.kind for other in parts) and part.kind in {"api", "scheduler"}
+
 
 @router.get("/")
-def overview(request: Request, db: Db, viewer: Viewer) -> Response:
-    """The overview."""
-    with db.transaction() as connection:
-        counts = components.job_counts(connection, viewer.workspace_id)
-        parts = components.views(connection)
-    return render(request, "overview.html", counts=counts, parts=parts)
+def show_overview(request: Request, db: Db, viewer: Viewer) -> Response:
+    """The overview. Tabs that ask for their part again after one change share one look."""
+    live: Live = request.app.state.live
+    recent: Recent = request.app.state.recent
+    if "HX-Request" in request.headers:
+        key = ("overview", viewer.workspace_id, live.changes_of(viewer.workspace_id))
+        picture = recent.get(key, lambda: _look(db, viewer.workspace_id))
+    else:
+        picture = _look(db, viewer.workspace_id)
+    return render(request, "overview.html", picture=picture)
