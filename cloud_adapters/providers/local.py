@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGING = ".neutrino"
+_TIDIED_AWAY = 100
 _ERRORS: dict[int, type[StoreError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.ENOTDIR: ObjectNotFound,
@@ -233,10 +234,14 @@ class LocalStore:
     def _staged(self) -> Iterator[Path]:
         """A new, empty file to write an object to; what is left of it in the end is removed."""
         staged = self.folder / STAGING / "staged" / uuid.uuid4().hex
-        while not staged.exists():  # another process may tidy the folder away at any moment
-            with suppress(FileNotFoundError):
+        for left in reversed(range(_TIDIED_AWAY)):
+            try:
                 staged.parent.mkdir(parents=True, exist_ok=True)
                 staged.touch(exist_ok=False)
+                break
+            except (FileNotFoundError, FileExistsError):  # another writer has tidied the folder away in between
+                if not left:
+                    raise
         try:
             yield staged
         finally:

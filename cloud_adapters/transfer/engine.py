@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloud_adapters.artifacts import commit_manifest, read_manifest
@@ -72,7 +73,7 @@ def transfer(
         ]
     )
     flow.check()
-    commit_manifest(destination, prefix, manifest)
+    mover.insist(partial(commit_manifest, destination, prefix, manifest))
     return _report(flow, mover, manifest, source, destination)
 
 

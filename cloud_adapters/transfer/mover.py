@@ -146,7 +146,7 @@ class Mover:
         with self._flow.memory(file.size):
             data = self._read_small(file)
             md5, sha256 = md5_of(data), "" if self.trusted else hashlib.sha256(data).hexdigest()
-            info = self._insist(lambda: self._destination.put(file.key, data, md5=md5))
+            info = self.insist(lambda: self._destination.put(file.key, data, md5=md5))
             self._flow.count(sent=file.size)
         if not self.trusted:
             self._prove(file, info, sha256)
@@ -189,7 +189,7 @@ class Mover:
                 parts[number] = had
                 self._flow.count(already_there=len(piece))
                 return
-            parts[number] = self._insist(partial(store.put_part, upload, number, piece, md5))
+            parts[number] = self.insist(partial(store.put_part, upload, number, piece, md5))
             self._flow.count(sent=len(piece))
 
         found = pump(
@@ -203,7 +203,7 @@ class Mover:
         if not self.trusted:
             self._prove(file, info, found.sha256)
 
-    def _insist(self, operation: Callable[[], Landed]) -> Landed:
+    def insist(self, operation: Callable[[], Landed]) -> Landed:
         """The result of sending; a body that was damaged on the way, as the store noticed, is sent again."""
         for _ in range(ATTEMPTS_ON_CORRUPTION - 1):
             try:

@@ -19,10 +19,10 @@ from tests.contract.conftest import Servers
 from tests.contract.faulty import Exchange, Faults, Verdict, faulty
 from tests.contract.servers import make_bucket
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = pytest.mark.fault
 PART = 5 * MIB
 STREAMS = 3
-PARTS = 14
+TWENTY = pytest.param(20, 14, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
 SCRIPT = """
 import sys
 from cloud_adapters.registry import open_store
@@ -39,30 +39,30 @@ def start(source: str, destination: str, streams: int = STREAMS, part: int = PAR
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("wanted", "count"), [(2, 7), TWENTY])
 @pytest.mark.parametrize("kind", ["aws", "gcp", "azure"])
-def test_killed_20_times(kind: str, running: Servers, tmp_path: Path) -> None:
+def test_killed_again_and_again(kind: str, wanted: int, count: int, running: Servers, tmp_path: Path) -> None:
     """kill -9 at random points; each death costs at most one part per stream, whatever was being done."""
     folder = tmp_path / "artifact"
     folder.mkdir()
-    (folder / "large").write_bytes(os.urandom(PARTS * PART - 7))
+    (folder / "large").write_bytes(os.urandom(count * PART - 7))
     source = open_store((tmp_path / "source").as_uri(), file_roots=[tmp_path])
     manifest = artifacts.publish(source, "from", folder)
     dice = random.Random(17)
     deaths = 0
     number = 0
-    while deaths < 20:
+    while deaths < wanted:
         number += 1
         with faulty(running.origin(kind)) as (origin, faults):
             uri = make_bucket(kind, origin, f"b{os.urandom(8).hex()}")
             sent: list[int] = []
-            died = sum(run_until_killed(source.uri, uri, faults, dice, sent) for _ in range(3))
+            died = sum(run_until_killed(source.uri, uri, faults, dice, sent) for _ in range(min(3, wanted)))
             deaths += died
-            arm(faults, PARTS * 100, "before", sent)
+            arm(faults, count * 100, "before", sent)
             child = start(source.uri, uri)
             _, errors = child.communicate(timeout=120)
             assert child.returncode == 0, errors
-        assert len(sent) <= PARTS + died * STREAMS
+        assert len(sent) <= count + died * STREAMS
         destination = open_store(uri.replace(origin, running.origin(kind)))
         artifacts.fetch(destination, "to", manifest, tmp_path / f"back-{number}")
 
@@ -113,6 +113,7 @@ def arm(faults: Faults, fatal: int, moment: str, sent: list[int]) -> threading.E
     return reached
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded(running: Servers, tmp_path: Path) -> None:
     """An object larger than the bound, with the default options; under 256 MB in all, libraries included."""
     folder = tmp_path / "artifact"
