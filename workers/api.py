@@ -12,7 +12,14 @@ import threading
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from orchestrator.domain.errors import NeutrinoError, ServerError, ServerUnavailable, from_problem
+from orchestrator.domain.errors import (
+    AuthenticationError,
+    NeutrinoError,
+    PermissionDenied,
+    ServerError,
+    ServerUnavailable,
+    from_problem,
+)
 from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Checked
 from orchestrator.domain.protocol import (
@@ -55,6 +62,16 @@ class Api:
         self._timeout = timeout
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._local = threading.local()
+
+    def knows_me(self) -> bool:
+        """Whether the API accepts this token."""
+        try:
+            self._send("GET", "/v1/whoami", None, self._token)
+        except AuthenticationError:
+            return False
+        except PermissionDenied:  # it is a worker's, which may not ask; but it is known
+            pass
+        return True
 
     def register(self, body: RegisterWorker) -> WorkerRegistered:
         """Introduce this worker."""
