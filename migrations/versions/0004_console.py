@@ -21,6 +21,20 @@ CREATE TRIGGER audit_rows BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE 
 CREATE TRIGGER audit_table BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 """
 
+# A trigger, because the previous release's code submits jobs, too. In the order of names, so that two cannot wait for
+# each other.
+NAMES = """
+CREATE FUNCTION note_job_names() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO job_names (workspace_id, name)
+  SELECT DISTINCT workspace_id, name FROM made ORDER BY workspace_id, name ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_named AFTER INSERT ON jobs REFERENCING NEW TABLE AS made
+  FOR EACH STATEMENT EXECUTE FUNCTION note_job_names();
+INSERT INTO job_names (workspace_id, name) SELECT DISTINCT workspace_id, name FROM jobs;
+"""
+
 
 def upgrade() -> None:
     """Expand only: the previous release's code goes on working."""
@@ -117,11 +131,45 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'FAILED'"),
     )
     op.create_index("ix_attempts_finished", "attempts", ["finished_at"], unique=False)
+    op.create_index(
+        "ix_jobs_reason",
+        "jobs",
+        ["workspace_id", "reason", "id"],
+        unique=False,
+        postgresql_where=sa.text("reason <> ALL (ARRAY['submitted', 'placed', 'claimed', 'succeeded'])"),
+    )
+    op.create_index(
+        "ix_jobs_finished",
+        "jobs",
+        ["workspace_id", "finished_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_duration",
+        "jobs",
+        ["workspace_id", sa.text("(finished_at - started_at)"), "id"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL AND started_at IS NOT NULL"),
+    )
+    op.create_table(
+        "job_names",
+        sa.Column("workspace_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "name", name=op.f("pk_job_names")),
+        comment="every name that a job has had, once; a trigger on jobs fills it. Searching it finds words inside names",
+    )
     op.execute(GUARDS)
+    op.execute(NAMES)
 
 
 def downgrade() -> None:
     """Undo `upgrade`."""
+    op.execute("DROP TRIGGER jobs_named ON jobs; DROP FUNCTION note_job_names()")
+    op.drop_table("job_names")
+    op.drop_index("ix_jobs_duration", table_name="jobs")
+    op.drop_index("ix_jobs_finished", table_name="jobs")
+    op.drop_index("ix_jobs_reason", table_name="jobs")
     op.drop_index("ix_attempts_finished", table_name="attempts")
     op.drop_index("ix_jobs_failed", table_name="jobs")
     op.drop_column("components", "ok")

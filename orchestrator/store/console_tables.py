@@ -113,3 +113,12 @@ saved_views = Table(
     _now("created_at"),
     PrimaryKeyConstraint("workspace_id", "user_name", "name"),
 )
+
+job_names = Table(
+    "job_names",
+    metadata,
+    Column("workspace_id", BigInteger, nullable=False),
+    _text("name"),
+    PrimaryKeyConstraint("workspace_id", "name"),
+    comment="every name that a job has had, once; a trigger on jobs fills it. Searching it finds words inside names",
+)
