@@ -71,6 +71,15 @@ def sources_of(target: JobState) -> tuple[JobState, ...]:
     return tuple(move.source for move in TRANSITIONS if move.target is target)
 
 
+class ReplicaState(StrEnum):
+    """How a copy of an artifact is doing. Readers follow verified ones only."""
+
+    COPYING = "copying"
+    VERIFIED = "verified"
+    STALE = "stale"
+    LOST = "lost"
+
+
 class Reason(StrEnum):
     """Why a job is where it is, for programs. The sentence for people stands beside it in `message`."""
 

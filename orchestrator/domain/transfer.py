@@ -8,7 +8,6 @@ writes the document. What the worker has to do in detail is decided when it clai
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -22,15 +21,6 @@ from orchestrator.domain.state import JobState
 StoreAddress = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
 TIMEOUT = 7 * 86400.0
 """Seconds that moving an artifact may take."""
-
-
-class ReplicaState(StrEnum):
-    """How a copy of an artifact is doing. Readers follow verified ones only."""
-
-    COPYING = "copying"
-    VERIFIED = "verified"
-    STALE = "stale"
-    LOST = "lost"
 
 
 class Transfer(JobSpec):
@@ -102,6 +92,12 @@ class Migrate(Model):
     limit: Memory | None = Field(default=None, ge=1024)
 
 
+class Check(Model):
+    """Ask for a check of copies at rest: of all, or of the one in `store` (a cloud, a pool or an address)."""
+
+    store: StoreAddress | None = None
+
+
 class MigrationPlan(Model):
     """What a migration would do. Bytes that the destination can copy from what it holds are not in `bytes_to_move`.
 
@@ -127,7 +123,7 @@ class MigrationView(Model):
     """A migration, which is a job: `id` is the job's. `usd` is the price of the bytes that were really read."""
 
     id: str
-    kind: Literal["Transfer", "Verify"]
+    kind: str
     model: str | None
     artifact: str
     source: str | None
@@ -141,6 +137,7 @@ class MigrationView(Model):
     total_bytes: int | None
     moved_bytes: int | None
     seconds: float | None
+    usd: float | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

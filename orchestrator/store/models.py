@@ -1,20 +1,28 @@
-"""The model registry: names, versions, and what each version is made of."""
+"""The model registry: names, versions, aliases, and what each version is made of."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from orchestrator.domain.errors import NotFound, nearest
+from orchestrator.domain.errors import Conflict, NotFound, nearest
+from orchestrator.domain.ids import decode, encode
+from orchestrator.domain.transfer import AliasView
 from orchestrator.domain.views import ModelVersionView, ModelView, Page
-from orchestrator.store import artifacts
+from orchestrator.store import artifacts, replicas
+
+LATEST = "latest"
 
 _VERSIONS = f"""
     SELECT m.name, v.version, v.metrics, v.lineage, v.created_at AS registered_at, m.created_at AS model_created_at,
-      m.versions, {artifacts.COLUMNS}
+      m.versions, {artifacts.COLUMNS},
+      ARRAY(SELECT alias FROM model_aliases n WHERE n.model_id = v.model_id AND n.version = v.version ORDER BY alias)
+        AS aliases
     FROM models m JOIN model_versions v ON v.model_id = m.id JOIN artifacts c ON c.id = v.artifact_id
 """
+_NEWEST = "(SELECT max(version) FROM model_versions n WHERE n.model_id = m.id)"
 
 
 def _version(row: Row[Any]) -> ModelVersionView:
@@ -26,13 +34,14 @@ def _version(row: Row[Any]) -> ModelVersionView:
         metrics=row.metrics,
         lineage=row.lineage,
         created_at=row.registered_at,
+        aliases=tuple(row.aliases),
     )
 
 
 def page(connection: Connection, workspace_id: int, *, after: str | None, limit: int) -> Page[ModelView]:
     """Models by name, after the name `after`, each with its newest version."""
     statement = f"""{_VERSIONS}
-        WHERE m.workspace_id = :workspace AND v.version = m.versions
+        WHERE m.workspace_id = :workspace AND v.version = {_NEWEST}
           AND (CAST(:after AS text) IS NULL OR m.name > :after)
         ORDER BY m.name LIMIT :limit
     """
@@ -60,24 +69,119 @@ def versions(
     return Page(items=items, next=str(items[-1].version) if len(rows) > limit else None)
 
 
-def version(connection: Connection, workspace_id: int, name: str, number: int | None) -> ModelVersionView:
-    """One version of a model; None means the newest. Raises NotFound."""
+def version(connection: Connection, workspace_id: int, name: str, which: str | int | None) -> ModelVersionView:
+    """One version of a model, by its number or an alias; None or `latest` means the newest. Raises NotFound."""
+    number, alias = _which(which)
     statement = f"""{_VERSIONS}
-        WHERE m.workspace_id = :workspace AND m.name = :name AND v.version = coalesce(CAST(:number AS int), m.versions)
+        WHERE m.workspace_id = :workspace AND m.name = :name AND v.version = CASE
+          WHEN CAST(:alias AS text) IS NOT NULL
+            THEN (SELECT n.version FROM model_aliases n WHERE n.model_id = m.id AND n.alias = :alias)
+          ELSE coalesce(CAST(:number AS int), {_NEWEST}) END
     """
-    values = {"workspace": workspace_id, "name": name, "number": number}
+    values = {"workspace": workspace_id, "name": name, "number": number, "alias": alias}
     row = connection.execute(text(statement), values).one_or_none()
-    if row is None and number is not None:
-        newest = version(connection, workspace_id, name, None)
-        raise NotFound(f"Model {name} has no version {number}; the newest is {newest.ref}.", suggestions=[newest.ref])
-    if row is None:
+    if row is not None:
+        return _version(row)
+    if number is None and alias is None:
         raise _missing(connection, workspace_id, name)
-    return _version(row)
+    newest = version(connection, workspace_id, name, None)
+    if alias is None:
+        raise NotFound(f"Model {name} has no version {number}; the newest is {newest.ref}.", suggestions=[newest.ref])
+    known = [one.alias for one in aliases(connection, workspace_id, name)] + [LATEST]
+    guess = nearest(alias, known)
+    hint = f"Did you mean {name}@{guess}?" if guess else f"Write a number, or one of its aliases: {', '.join(known)}."
+    raise NotFound(f"Model {name} has no version {alias[:80]!r}.", hint=hint, suggestions=[guess] if guess else [])
+
+
+def _which(which: str | int | None) -> tuple[int | None, str | None]:
+    """A version as a number or an alias; neither for the newest."""
+    if which is None or which == LATEST:
+        return None, None
+    text_ = str(which)
+    if text_.isascii() and text_.isdigit():
+        return (int(text_), None) if len(text_) < 10 else (0, None)
+    return None, text_
 
 
 def _missing(connection: Connection, workspace_id: int, name: str) -> NotFound:
     statement = "SELECT name FROM models WHERE workspace_id = :workspace ORDER BY name LIMIT 1000"
     known = list(connection.execute(text(statement), {"workspace": workspace_id}).scalars())
-    guess = nearest(name, known)
+    guess = nearest(name, [one for one in known if one != name])
     hint = f"Did you mean {guess!r}?" if guess else "`neutrino model list` shows all."
-    return NotFound(f"There is no model {name!r} in this workspace.", hint=hint, suggestions=[guess] if guess else [])
+    text_ = f"There is no model {name!r} in this workspace."
+    return NotFound(text_, hint=hint, suggestions=[guess] if guess else [])
+
+
+def aliases(connection: Connection, workspace_id: int, name: str) -> list[AliasView]:
+    """A model's aliases by name."""
+    statement = """
+        SELECT n.* FROM model_aliases n JOIN models m ON m.id = n.model_id
+        WHERE m.workspace_id = :workspace AND m.name = :name ORDER BY n.alias
+    """
+    rows = connection.execute(text(statement), {"workspace": workspace_id, "name": name})
+    return [AliasView(alias=row.alias, version=row.version, set_by=row.set_by, set_at=row.set_at) for row in rows]
+
+
+_SET_ALIAS = """
+    INSERT INTO model_aliases (model_id, alias, version, set_by)
+    SELECT v.model_id, :alias, v.version, :user FROM model_versions v JOIN models m ON m.id = v.model_id
+    WHERE m.workspace_id = :workspace AND m.name = :name AND v.version = :version FOR KEY SHARE OF v
+    ON CONFLICT (model_id, alias) DO UPDATE
+      SET version = excluded.version, set_by = excluded.set_by, set_at = clock_timestamp()
+"""
+
+
+def set_alias(connection: Connection, workspace_id: int, name: str, alias: str, number: int, user: str) -> AliasView:
+    """Let an alias point at a version, wherever it pointed before. Raises NotFound when there is no such version, and
+    Conflict for a name that means something else."""
+    if alias == LATEST or alias.isdigit():
+        raise Conflict(f"{alias!r} cannot be an alias: it names a version already.", hint="Choose a word such as prod.")
+    version(connection, workspace_id, name, number)
+    values = {"workspace": workspace_id, "name": name, "alias": alias, "version": number, "user": user}
+    connection.execute(text(_SET_ALIAS), values)
+    return next(one for one in aliases(connection, workspace_id, name) if one.alias == alias)
+
+
+def remove_alias(connection: Connection, workspace_id: int, name: str, alias: str) -> None:
+    """Forget an alias; the version stays. Raises NotFound."""
+    statement = """
+        DELETE FROM model_aliases n USING models m
+        WHERE m.id = n.model_id AND m.workspace_id = :workspace AND m.name = :name AND n.alias = :alias
+    """
+    values = {"workspace": workspace_id, "name": name, "alias": alias}
+    if not connection.execute(text(statement), values).rowcount:
+        raise NotFound(f"Model {name} has no alias {alias[:80]!r}.", hint=f"`neutrino model list {name}` shows them.")
+
+
+# What has not ended and names the version anywhere in its document, or moves or checks its artifact.
+_USERS = """
+    SELECT id FROM jobs
+    WHERE workspace_id = :workspace AND state IN ('QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING')
+      AND jsonb_path_exists(document, '$.spec.** ? (@ == $names[*])',
+        jsonb_build_object('names', CAST(:names AS jsonb)))
+    ORDER BY id LIMIT 5
+"""
+
+
+def delete(connection: Connection, workspace_id: int, name: str, which: str) -> ModelVersionView:
+    """Delete a version with all of its copies; its number is never given again. Raises Conflict naming who uses it."""
+    lock = "SELECT FROM models WHERE workspace_id = :workspace AND name = :name FOR UPDATE"
+    connection.execute(text(lock), {"workspace": workspace_id, "name": name})
+    found = version(connection, workspace_id, name, which)
+    if found.aliases:
+        named = ", ".join(f"{name}@{alias}" for alias in found.aliases)
+        raise Conflict(f"{found.ref} is used as {named}.", hint="Point the alias at another version, or remove it.")
+    newest = version(connection, workspace_id, name, None)
+    names = [found.ref, found.artifact.id, *([name, f"{name}@{LATEST}"] if found.ref == newest.ref else [])]
+    values = {"workspace": workspace_id, "names": json.dumps(names)}
+    if users := [encode("j", row.id) for row in connection.execute(text(_USERS), values)]:
+        raise Conflict(
+            f"{found.ref} is used by {', '.join(users)}.", hint="Wait for these jobs or cancel them.", users=users
+        )
+    statement = """
+        DELETE FROM model_versions v USING models m
+        WHERE m.id = v.model_id AND m.workspace_id = :workspace AND m.name = :name AND v.version = :version
+    """
+    connection.execute(text(statement), {"workspace": workspace_id, "name": name, "version": found.version})
+    replicas.throw_artifacts_away(connection, [decode("a", found.artifact.id)])
+    return found

@@ -15,11 +15,14 @@ _ARTIFACT = """
     SELECT c.id, encode(c.digest, 'hex') AS digest, c.size FROM artifacts c
     WHERE c.id = :id AND c.workspace_id = :workspace
 """
-_REPLICAS = "SELECT store, prefix, verified_at FROM replicas WHERE artifact_id = :id ORDER BY verified_at DESC, store"
+_REPLICAS = """
+    SELECT store, prefix, verified_at FROM replicas WHERE artifact_id = :id AND state = 'verified'
+    ORDER BY verified_at DESC, store
+"""
 _REUSABLE = """
     SELECT r.prefix FROM model_versions v
     JOIN model_versions other ON other.model_id = v.model_id AND other.artifact_id <> v.artifact_id
-    JOIN replicas r ON r.artifact_id = other.artifact_id AND r.store = :store
+    JOIN replicas r ON r.artifact_id = other.artifact_id AND r.store = :store AND r.state = 'verified'
     WHERE v.artifact_id = :id ORDER BY other.version DESC LIMIT :limit
 """
 _STORES = """

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.errors import Conflict, FieldError, InvalidSpec
+from orchestrator.domain.errors import Conflict, FieldError, InvalidSpec, NotFound
 from orchestrator.domain.freight import cloud_of
 from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.protocol import Report
 from orchestrator.domain.spec import Cloud, Placement
-from orchestrator.domain.state import JobState, Reason
-from orchestrator.domain.transfer import OWN_KINDS, TIMEOUT, Order, Place, Transfer, Verify
-from orchestrator.store import jobs, replicas
+from orchestrator.domain.state import JobState, Reason, ReplicaState
+from orchestrator.domain.transfer import OWN_KINDS, TIMEOUT, MigrationView, Order, Place, Transfer, Verify
+from orchestrator.domain.views import JobSummary, ModelVersionView
+from orchestrator.store import jobs, replicas, targets
 from orchestrator.store.replicas import Near
 
 SYSTEM = "neutrino"
@@ -78,6 +79,27 @@ def check(
     return job_id
 
 
+def check_all(
+    connection: Connection, workspace_id: int, user: str, version: ModelVersionView, where: str | None
+) -> list[int]:
+    """Begin to check the copies of a model version, or the one at `where`; returns the row ids of the jobs. Copies at
+    which somebody is at work already are left alone, unless they were named. Raises Conflict when there is none."""
+    store = None if where is None else targets.resolve(connection, where).store
+    copies = [
+        copy.store
+        for copy in version.artifact.replicas
+        if (copy.store == store)
+        or (store is None and copy.job is None and copy.state in {ReplicaState.VERIFIED, ReplicaState.LOST})
+    ]
+    if not copies:
+        text_ = f"There is no copy of {version.ref} to check" + (f" in {store}." if store else ".")
+        raise Conflict(text_, hint=f"`neutrino model replicas {version.ref}` lists them.")
+    artifact_id = decode("a", version.artifact.id)
+    return [
+        check(connection, workspace_id, user, artifact_id=artifact_id, store=copy, model=version.ref) for copy in copies
+    ]
+
+
 def _mend(connection: Connection, workspace_id: int, user: str, artifact_id: int, store: str, model: str | None) -> int:
     good = replicas.sources(connection, artifact_id, Near(store=store))
     what = model or encode("a", artifact_id)
@@ -96,6 +118,14 @@ def _mend(connection: Connection, workspace_id: int, user: str, artifact_id: int
         model=model,
         paranoid=True,
     )
+
+
+def refuse_taken(connection: Connection, artifact_id: int, store: str, what: str) -> None:
+    """Raise Conflict when the artifact is in that store already, or a job is at work on its copy there. `what` is how
+    people know it."""
+    row = replicas.find(connection, artifact_id, store)
+    if row is not None and not (row.state == "lost" and row.job_id is None):
+        raise _taken(row, what)
 
 
 def _taken(row: Any, what: str) -> Conflict:
@@ -199,3 +229,75 @@ def _lost(connection: Connection, job: Any, spec: Any, why: str) -> None:
         return
     if replicas.sources(connection, artifact_id, Near(store=store)):
         _mend(connection, job.workspace_id, SYSTEM, artifact_id, store, spec.get("model"))
+
+
+_VIEWS = f"""
+    SELECT {jobs.SUMMARY_COLUMNS}, j.document,
+      (SELECT jsonb_object_agg(name, value) FROM (
+         SELECT DISTINCT ON (name) name, value FROM metrics WHERE job_id = j.id ORDER BY name, epoch DESC) AS last
+      ) AS told
+    FROM {jobs.SUMMARY_TABLES}
+"""
+_COPIES = "j.workspace_id = :workspace AND j.kind = 'Transfer'"
+
+
+def page(
+    connection: Connection, workspace_id: int, *, model: str | None, open_only: bool, before: int | None, limit: int
+) -> tuple[list[MigrationView], int | None]:
+    """The newest migrations, and the id below which the next page begins. `model` is a name, without a version;
+    `open_only` leaves out those that have ended."""
+    statement = f"""{_VIEWS}
+        WHERE {_COPIES} AND (CAST(:before AS bigint) IS NULL OR j.id < :before)
+          AND (CAST(:model AS text) IS NULL OR split_part(j.document #>> '{{spec,model}}', '@', 1) = :model)
+          AND (NOT :open OR j.finished_at IS NULL)
+        ORDER BY j.id DESC LIMIT :limit
+    """
+    values = {"workspace": workspace_id, "model": model, "open": open_only, "before": before, "limit": limit + 1}
+    rows = list(connection.execute(text(statement), values))
+    return _views(connection, rows[:limit]), rows[limit - 1].id if len(rows) > limit else None
+
+
+def get(connection: Connection, workspace_id: int, public_id: str) -> MigrationView:
+    """One migration, or one check of a copy. Raises NotFound for any other job."""
+    statement = f"{_VIEWS} WHERE j.workspace_id = :workspace AND j.kind IN ('Transfer', 'Verify') AND j.id = :id"
+    values = {"workspace": workspace_id, "id": decode("j", public_id)}
+    row = connection.execute(text(statement), values).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no migration {public_id} in this workspace.", hint="`neutrino migration list`.")
+    return _views(connection, [row])[0]
+
+
+def view(connection: Connection, job_id: int) -> MigrationView:
+    """The migration with this row id; the caller has made sure of the workspace."""
+    row = connection.execute(text(f"{_VIEWS} WHERE j.id = :id"), {"id": job_id}).one()
+    return _views(connection, [row])[0]
+
+
+def _views(connection: Connection, rows: Sequence[Any]) -> list[MigrationView]:
+    return [_view(row, summary) for row, summary in zip(rows, jobs.views(connection, rows), strict=True)]
+
+
+def _view(row: Any, job: JobSummary) -> MigrationView:
+    spec, told = row.document["spec"], row.told or {}
+    moved = told.get("transfer/sent_bytes")
+    return MigrationView(
+        id=job.id,
+        kind=job.kind,
+        model=spec.get("model"),
+        artifact=spec["artifact"],
+        source=spec.get("source"),
+        destination=spec.get("destination") or spec["store"],
+        move=spec.get("move", False),
+        state=job.state,
+        reason=job.reason,
+        message=job.message,
+        progress=job.progress,
+        user=job.user,
+        total_bytes=None if moved is None else int(told["transfer/total_bytes"]),
+        moved_bytes=None if moved is None else int(moved),
+        seconds=told.get("transfer/seconds"),
+        usd=told.get("transfer/usd"),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )

@@ -1,25 +1,29 @@
-"""Models and artifacts: list, look, download."""
+"""Models and artifacts: list, look, name, delete, download."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
-from cloud_adapters.artifacts import open_file, read_manifest
-from cloud_adapters.registry import open_store
-from orchestrator.api.auth import Viewer
+from orchestrator.api import reading
+from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, Limit
 from orchestrator.api.routes.files import BYTES
-from orchestrator.domain.artifact import Manifest
-from orchestrator.domain.errors import CorruptArtifact, NotFound, nearest
+from orchestrator.domain.spec import Name
+from orchestrator.domain.transfer import AliasView, SetAlias
 from orchestrator.domain.views import ArtifactDetail, ArtifactView, ModelVersionView, ModelView, Page
-from orchestrator.store import artifacts, jobs, models
+from orchestrator.store import artifacts, jobs, models, targets
 from orchestrator.store.listing import decode_cursor, encode_cursor
+from orchestrator.store.replicas import Near
 
 router = APIRouter(prefix="/v1", tags=["models"])
+
+Alias = Annotated[Name, Path(description="A word that is no number, such as prod.")]
+Nearby = Annotated[
+    str | None, Query(max_length=1024, description="The reader's cloud, pool or store; by default any copy will do.")
+]
 
 
 @router.get("/models")
@@ -42,16 +46,40 @@ def list_versions(
         return models.versions(connection, caller.workspace_id, name, before=before, limit=limit)
 
 
+@router.get("/models/{name}/aliases")
+def list_aliases(db: Db, caller: Viewer, name: str) -> list[AliasView]:
+    """A model's aliases. `latest` is not among them: it is always the newest version."""
+    with db.transaction() as connection:
+        models.version(connection, caller.workspace_id, name, None)
+        return models.aliases(connection, caller.workspace_id, name)
+
+
+@router.put("/models/{name}/aliases/{alias}")
+def set_alias(db: Db, caller: Submitter, name: str, alias: Alias, wanted: SetAlias) -> AliasView:
+    """Let an alias point at a version, wherever it pointed before."""
+    with db.transaction() as connection:
+        return models.set_alias(connection, caller.workspace_id, name, alias, wanted.version, caller.user)
+
+
+@router.delete("/models/{name}/aliases/{alias}", status_code=204)
+def remove_alias(db: Db, caller: Submitter, name: str, alias: str) -> None:
+    """Forget an alias. The version that it pointed at stays."""
+    with db.transaction() as connection:
+        models.remove_alias(connection, caller.workspace_id, name, alias)
+
+
 @router.get("/models/{name}/{version}")
 def get_version(db: Db, caller: Viewer, name: str, version: str) -> ModelVersionView:
-    """One version of a model: a number, or `latest`."""
-    if version != "latest" and not (version.isascii() and version.isdigit() and len(version) < 10):
-        raise NotFound(
-            f"Model {name} has no version {version[:80]!r}.", hint="Versions are numbers; or write `latest`."
-        )
+    """One version of a model: a number, an alias, or `latest`."""
     with db.transaction() as connection:
-        number = None if version == "latest" else int(version)
-        return models.version(connection, caller.workspace_id, name, number)
+        return models.version(connection, caller.workspace_id, name, version)
+
+
+@router.delete("/models/{name}/{version}")
+def delete_version(db: Db, caller: Submitter, name: str, version: str) -> ModelVersionView:
+    """Delete a version with all of its copies. 409 names the aliases and jobs that use it."""
+    with db.transaction() as connection:
+        return models.delete(connection, caller.workspace_id, name, version)
 
 
 @router.get("/artifacts")
@@ -66,37 +94,25 @@ def list_artifacts(
     return Page(items=tuple(items), next=None if last is None else encode_cursor(last))
 
 
-def _located(db: Db, workspace_id: int, artifact_id: str) -> tuple[ArtifactView, str, str, Manifest]:
-    """An artifact with its store, its prefix and its manifest, which must be the one that the row names."""
-    with db.transaction() as connection:
-        view, store, prefix = artifacts.get(connection, workspace_id, artifact_id)
-    manifest = read_manifest(open_store(store), prefix)
-    if manifest.digest != view.digest:
-        raise CorruptArtifact(
-            f"The manifest of {artifact_id} in {store} is not the one that was published.",
-            hint="Its replica has been changed from outside; nothing was read from it.",
-        )
-    return view, store, prefix, manifest
-
-
 @router.get("/artifacts/{artifact_id}")
-def get_artifact(db: Db, caller: Viewer, artifact_id: str) -> ArtifactDetail:
+def get_artifact(db: Db, caller: Viewer, artifact_id: str, near: Nearby = None) -> ArtifactDetail:
     """One artifact with its manifest."""
-    view, _, _, manifest = _located(db, caller.workspace_id, artifact_id)
+    view, _, manifest = reading.locate(db, caller.workspace_id, artifact_id, _near(db, near))
     return ArtifactDetail(**dict(view), manifest=manifest)
 
 
 @router.get("/artifacts/{artifact_id}/files/{path:path}", response_class=StreamingResponse, responses=BYTES)
-def download(db: Db, caller: Viewer, artifact_id: str, path: str) -> StreamingResponse:
-    """The bytes of one file. The SHA-256 to compare them with is in the manifest and in `X-Content-SHA256`."""
-    _, store, prefix, manifest = _located(db, caller.workspace_id, artifact_id)
-    entry = next((file for file in manifest.files if file.path == path), None)
-    if entry is None:
-        guess = nearest(path, (file.path for file in manifest.files))
-        raise NotFound(
-            f"Artifact {artifact_id} has no file {path[:200]!r}.",
-            hint=f"Did you mean {guess!r}?" if guess else None,
-        )
-    chunks: Iterator[bytes] = iter(open_file(open_store(store), prefix, path))
+def download(db: Db, caller: Viewer, artifact_id: str, path: str, near: Nearby = None) -> StreamingResponse:
+    """The bytes of one file, from the nearest good copy. The SHA-256 to compare them with is in the manifest and in
+    `X-Content-SHA256`."""
+    _, place, manifest = reading.locate(db, caller.workspace_id, artifact_id, _near(db, near))
+    entry, chunks = reading.stream(place, manifest, artifact_id, path)
     headers = {"Content-Length": str(entry.size), "X-Content-SHA256": entry.sha256}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+
+
+def _near(db: Db, near: str | None) -> Near:
+    if near is None:
+        return Near()
+    with db.transaction() as connection:
+        return targets.resolve(connection, near)
