@@ -79,6 +79,12 @@ def _worker(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
     return principal
 
 
+def _scraper(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
+    if principal.role == "attempt":
+        raise PermissionDenied("An attempt's token is for what belongs to the attempt.")
+    return principal
+
+
 def _file_reader(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
     if principal.role == "worker":
         raise PermissionDenied("A worker reads files with the token of the attempt that needs them.")
@@ -90,6 +96,7 @@ Submitter = Annotated[Principal, Depends(_at_least("submitter"))]
 Operator = Annotated[Principal, Depends(_at_least("operator"))]
 Admin = Annotated[Principal, Depends(_at_least("admin"))]
 WorkerOrAttempt = Annotated[Principal, Depends(_worker)]
+Scraper = Annotated[Principal, Depends(_scraper)]
 FileReader = Annotated[Principal, Depends(_file_reader)]
 
 

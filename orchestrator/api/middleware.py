@@ -11,13 +11,15 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator import metrics
 from orchestrator.api.errors import MAX_BODY_BYTES, too_large
 from orchestrator.api.openapi import PROBLEM
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, TooLarge
 
 log = logging.getLogger("neutrino.access")
 
-_QUIET = ("/healthz", "/readyz", "/v1/worker/")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUIET = ("/healthz", "/readyz", "/metrics", "/v1/worker/")
 
 
 class Requests:
@@ -48,6 +50,7 @@ class Requests:
                 raise
             await answer.problem(error)
         finally:
+            _time(scope, answer.status, time.perf_counter() - started)
             if not scope["path"].startswith(_QUIET):
                 took = (time.perf_counter() - started) * 1000
                 log.info(
@@ -58,6 +61,13 @@ class Requests:
                     took,
                     scope["request_id"],
                 )
+
+
+def _time(scope: Scope, status: int | None, seconds: float) -> None:
+    """For Prometheus. What matched no route is one label, so that callers cannot make up new ones."""
+    route = getattr(scope.get("route"), "path", "unmatched")
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    metrics.REQUESTS.labels(method, route, str(status or 499)).observe(seconds)
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-from orchestrator import logs
+from orchestrator import logs, metrics
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.scheduler.bells import Bells
 from orchestrator.scheduler.loop import Scheduler
@@ -17,6 +17,7 @@ def main() -> None:
     """Work until SIGTERM or SIGINT."""
     logs.configure("scheduler")
     try:
+        metrics.serve()
         bells = Bells()
         scheduler = Scheduler(Database.from_env(pool_size=2, application="neutrino-scheduler"), bells)
     except NeutrinoError as error:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, text
 
+from orchestrator import metrics
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.retry import Counters
 from orchestrator.domain.state import AttemptState, JobState, Reason
@@ -62,6 +63,9 @@ class Moved:
     target: JobState
     epoch: int
     worker_id: int | None
+    reason: str
+    age: float
+    """Seconds since the job was submitted."""
 
     @property
     def attempt(self) -> AttemptId:
@@ -106,7 +110,8 @@ WITH change AS (
   FROM held h
   WHERE j.id = h.id
   RETURNING j.id, h.source, j.state AS target, j.epoch, j.pool_id, j.reason, j.message, h.actor, h.ends, h.exit_code,
-    h.worker_id, h.token_hash, h.lease_seconds, h.resumed_from_step
+    h.worker_id, h.token_hash, h.lease_seconds, h.resumed_from_step,
+    extract(epoch FROM clock_timestamp() - j.created_at)::float8 AS age
 ), began AS (
   INSERT INTO attempts (job_id, epoch, worker_id, pool_id, reason, token_hash, lease_expires_at, resumed_from_step)
   SELECT id, epoch, worker_id, pool_id, reason, decode(token_hash, 'hex'),
@@ -121,7 +126,7 @@ WITH change AS (
   INSERT INTO events (job_id, epoch, source, target, reason, message, actor)
   SELECT id, epoch, source, target, reason, message, actor FROM moved ORDER BY id
 )
-SELECT m.id, m.source, m.target, m.epoch,
+SELECT m.id, m.source, m.target, m.epoch, m.reason, m.age,
   coalesce(m.worker_id, (SELECT a.worker_id FROM attempts a WHERE a.job_id = m.id AND a.epoch = m.epoch
     AND m.target = 'CANCELLING')) AS worker_id
 FROM moved m
@@ -139,7 +144,12 @@ def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]
     if not changes:
         return []
     rows = connection.execute(text(_MOVE), {"changes": json.dumps([_row(change) for change in changes])})
-    moved = [Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id) for row in rows]
+    moved = [
+        Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id, row.reason, row.age)
+        for row in rows
+    ]
+    for move in moved:
+        _count(move)
     if given_up := [move.job_id for move in moved if move.target in _WITHOUT_SUCCESS]:
         replicas.abandon(connection, given_up)
     announce(connection, moved)
@@ -160,6 +170,15 @@ def note(connection: Connection, job_id: int, reason: Reason, message: str, acto
     values = {"job": job_id, "reason": reason, "message": message, "actor": actor}
     connection.execute(text(_NOTE), values)
     notify(connection, {JOBS: [job_id]})
+
+
+def _count(move: Moved) -> None:
+    """For Prometheus. A transaction that is rolled back after this counts too; that is rare, and the database knows."""
+    metrics.TRANSITIONS.labels(move.target, move.reason).inc()
+    if move.target is JobState.RUNNING and move.epoch == 1:
+        metrics.WAIT.observe(move.age)
+    if move.target.terminal:
+        metrics.LIFETIME.labels(move.target).observe(move.age)
 
 
 def _row(change: Change) -> dict[str, object]:
