@@ -65,12 +65,18 @@ def create_pool(
     cloud: Annotated[str, typer.Option("--cloud", help="aws, gcp, azure or local.")] = "local",
     region: Annotated[str, typer.Option("--region", help="Where in that cloud.")] = "local",
     gpu: Annotated[str | None, typer.Option("--gpu", metavar="TYPE[:COUNT]", help="What each slot has.")] = None,
+    usd_per_hour: Annotated[
+        float | None, typer.Option("--usd-per-hour", min=0, help="What one slot costs; the cost of jobs comes from it.")
+    ] = None,
 ) -> None:
     """Create a pool."""
     from orchestrator.domain.views import CreatePool
 
+    wanted = CreatePool.model_validate(
+        {"name": name, "cloud": cloud, "region": region, "gpu": gpu, "store": store, "usd_per_hour": usd_per_hour}
+    )
     with connect() as client:
-        pool = client.pools.create(CreatePool(name=name, cloud=cloud, region=region, gpu=gpu, store=store))
+        pool = client.pools.create(wanted)
     write(f"{pool.name}\n")
 
 

@@ -236,6 +236,7 @@ class PoolView(Model):
     dispatched: int
     queue: str
     cluster: str | None = None
+    usd_per_hour: float | None = None
 
 
 class CreatePool(Model):
@@ -249,6 +250,7 @@ class CreatePool(Model):
     store: Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
     cluster: Name | None = None
     pods: PodSettings | None = None
+    usd_per_hour: float | None = Field(default=None, ge=0, le=1_000_000, description="What one slot costs.")
 
     @model_validator(mode="after")
     def _pods_have_a_cluster(self) -> CreatePool:

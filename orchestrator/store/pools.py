@@ -25,7 +25,7 @@ _ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{ONLINE_SECONDS} seco
 
 # Counted from the attempts and the window, whose partial indexes hold only what is alive.
 _STATES = f"""
-    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store, p.pods, c.name AS cluster,
+    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store, p.pods, p.usd_per_hour, c.name AS cluster,
       (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {_ONLINE}) AS workers,
       (SELECT coalesce(sum(w.slots), 0) FROM workers w
        WHERE w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {_ONLINE}) AS slots,
@@ -71,14 +71,15 @@ def views(connection: Connection, queue_of: Any) -> list[PoolView]:
             dispatched=row.dispatched,
             queue=queue_of(row.name),
             cluster=row.cluster,
+            usd_per_hour=row.usd_per_hour,
         )
         for row in connection.execute(text(_STATES))
     ]
 
 
 _INSERT = """
-    INSERT INTO pools (name, cloud, region, gpu, store, cluster_id, pods)
-    VALUES (:name, :cloud, :region, :gpu, :store, :cluster, CAST(:pods AS jsonb))
+    INSERT INTO pools (name, cloud, region, gpu, store, cluster_id, pods, usd_per_hour)
+    VALUES (:name, :cloud, :region, :gpu, :store, :cluster, CAST(:pods AS jsonb), :usd)
 """
 
 
@@ -95,7 +96,8 @@ def ensure(connection: Connection, pool: CreatePool) -> None:
     but for the Conflict."""
     statement = f"""
         {_INSERT} ON CONFLICT (name) DO UPDATE SET cloud = excluded.cloud, region = excluded.region,
-          gpu = excluded.gpu, store = excluded.store, cluster_id = excluded.cluster_id, pods = excluded.pods
+          gpu = excluded.gpu, store = excluded.store, cluster_id = excluded.cluster_id, pods = excluded.pods,
+          usd_per_hour = coalesce(excluded.usd_per_hour, pools.usd_per_hour)
     """
     connection.execute(text(statement), _row(connection, pool))
 
@@ -109,9 +111,17 @@ def _row(connection: Connection, pool: CreatePool) -> dict[str, object]:
         "region": pool.region,
         "gpu": pool.gpu,
         "store": pool.store,
+        "usd": pool.usd_per_hour,
         "cluster": None if pool.cluster is None else clusters.row_id(connection, pool.cluster),
         "pods": None if pool.cluster is None else (pool.pods or PodSettings()).model_dump_json(exclude_defaults=True),
     }
+
+
+def set_price(connection: Connection, name: str, usd_per_hour: float | None) -> None:
+    """Say what one slot of a pool costs for an hour; None: unknown. Raises NotFound."""
+    statement = "UPDATE pools SET usd_per_hour = :usd WHERE name = :name RETURNING 1"
+    if connection.execute(text(statement), {"usd": usd_per_hour, "name": name}).one_or_none() is None:
+        raise NotFound(f"There is no pool {name!r}.", hint="`neutrino pool list` shows them.")
 
 
 @dataclass(frozen=True, slots=True)
