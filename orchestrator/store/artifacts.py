@@ -21,8 +21,10 @@ from orchestrator.store.replicas import Near
 _INSERT = """
 WITH made AS (
   INSERT INTO artifacts (workspace_id, kind, job_id, epoch, step, digest, size, files)
-  SELECT workspace_id, :kind, id, :epoch, CAST(:step AS bigint), decode(:digest, 'hex'), :size, :files
-  FROM jobs WHERE id = :job AND starts_with(:prefix, 'artifacts/' || workspace_id || '/' || :attempt || '/')
+  SELECT j.workspace_id, :kind, j.id, a.epoch, CAST(:step AS bigint), decode(:digest, 'hex'), :size, :files
+  FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
+  WHERE a.job_id = :job AND a.epoch = :epoch AND p.store = :store
+    AND starts_with(:prefix, 'artifacts/' || j.workspace_id || '/' || :attempt || '/')
   RETURNING id
 ), copied AS (
   INSERT INTO replicas (artifact_id, store, prefix) SELECT id, :store, :prefix FROM made
@@ -35,7 +37,7 @@ def insert(
     connection: Connection, kind: str, attempt: AttemptId, upload: ArtifactUpload, step: int | None = None
 ) -> int:
     """Write down what an attempt has uploaded, and where it lies; returns its row id. Raises InvalidSpec when that is
-    not below the attempt's own prefix."""
+    not in its pool's store, or not below the attempt's own prefix."""
     row = connection.execute(
         text(_INSERT),
         {
@@ -52,7 +54,7 @@ def insert(
         },
     ).one_or_none()
     if row is None:
-        fault = f"{upload.prefix!r} is not below the prefix of attempt {attempt}"
+        fault = f"{upload.prefix!r} in {upload.store!r} is not below the place of attempt {attempt}"
         raise InvalidSpec.of([FieldError("artifact.prefix", fault, "The lease says where its artifacts go.")])
     made: int = row.id
     return made

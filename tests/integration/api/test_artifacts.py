@@ -117,7 +117,26 @@ def test_an_upload_outside_of_the_attempts_own_prefix_is_refused(api: Api, publi
         report = {"attempt": lease["attempt"], "reason": "succeeded", "output": artifact}
         answer = api("POST", "/v1/worker/report", lease["token"], json={"worker": worker, "reports": [report]})
         assert answer.status_code == 422, prefix
+    elsewhere = stolen | {"store": "s3://not-the-pools-own", "prefix": f"{lease['prefix']}/output"}
+    for body in (
+        {"attempt": lease["attempt"], "step": 1, "artifact": elsewhere},
+        {"worker": worker, "reports": [{"attempt": lease["attempt"], "reason": "succeeded", "output": elsewhere}]},
+    ):
+        route = "/v1/worker/checkpoint" if "step" in body else "/v1/worker/report"
+        assert api("POST", route, lease["token"], json=body).status_code == 422
     assert api("GET", f"/v1/jobs/{job}").json()["state"] == "RUNNING"
+
+
+def test_where_an_artifact_lies(api: Api, published: dict[str, Any]) -> None:
+    """Store and prefix of every copy, for clients that move bytes themselves; and what a store could reuse."""
+    where = api("GET", f"/v1/artifacts/{published['id']}/replicas", "viewer").json()
+    (replica,) = where["replicas"]
+    assert (where["digest"], where["reusable"]) == (published["digest"], [])
+    assert Path(f"{replica['store'].removeprefix('file://')}/{replica['prefix']}") == published["folder"]
+    stores = api("GET", "/v1/stores", "viewer").json()["items"]
+    assert [(one["cloud"], one["store"]) for one in stores] == [("local", replica["store"])]
+    assert api("GET", f"/v1/artifacts/{published['id']}/replicas", "stranger").status_code == 404
+    assert api("GET", "/v1/stores", None).status_code == 401
 
 
 def test_files_are_kept_by_their_hash_or_not_at_all(api: Api) -> None:
