@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 
+from orchestrator import logs
 from orchestrator.domain.errors import NeutrinoError
 from workers import proctree
 from workers.home import Home
@@ -16,12 +17,7 @@ from workers.settings import Settings
 
 def main() -> int:
     """Run a worker until it is asked to go. Returns the exit code."""
-    logging.basicConfig(
-        level=os.environ.get("NEUTRINO_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("celery").setLevel(logging.WARNING)  # otherwise each bell is a line
+    logs.configure("worker")
     try:
         settings = Settings.from_env()
         proctree.hide_memory()

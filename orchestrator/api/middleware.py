@@ -18,6 +18,7 @@ from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, T
 
 log = logging.getLogger("neutrino.access")
 
+_FACTS = ("method", "path", "status", "milliseconds", "request_id")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _QUIET = ("/healthz", "/readyz", "/metrics", "/v1/worker/")
 
@@ -53,14 +54,9 @@ class Requests:
             _time(scope, answer.status, time.perf_counter() - started)
             if not scope["path"].startswith(_QUIET):
                 took = (time.perf_counter() - started) * 1000
-                log.info(
-                    "%s %s %s %.1fms %s",
-                    scope["method"],
-                    scope["path"],
-                    answer.status,
-                    took,
-                    scope["request_id"],
-                )
+                line = "%s %s %s %.1fms %s"
+                facts = (scope["method"], scope["path"], answer.status, took, scope["request_id"])
+                log.info(line, *facts, extra=dict(zip(_FACTS, facts, strict=True)))
 
 
 def _time(scope: Scope, status: int | None, seconds: float) -> None:
