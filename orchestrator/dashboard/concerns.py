@@ -10,7 +10,7 @@ from typing import Literal
 from orchestrator.dashboard.formats import duration, number
 from orchestrator.domain.state import Reason
 from orchestrator.domain.views import ComponentView
-from orchestrator.store.overview import Failures, Silent, Unclaimed, Waiting
+from orchestrator.store.overview import Backlog, Failures, Silent, Unclaimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Facts:
 
     components: Sequence[ComponentView]
     failures: Sequence[Failures]
-    waiting: Sequence[Waiting]
+    backlog: Sequence[Backlog]
     unclaimed: Sequence[Unclaimed]
     silent: Sequence[Silent]
     overdue: int
@@ -121,10 +121,10 @@ def jobs(facts: Facts) -> Iterator[Concern]:
             at=one.at,
             next=f"neutrino logs {one.newest}",
         )
-    for wait in facts.waiting:
-        yield Concern(
-            "warning", f"{wait.why.job} waits", wait.why.message, f"/jobs/{wait.why.job}", wait.since, wait.why.hint
-        )
+    for wait in facts.backlog:
+        if wait.long and wait.why.hint:  # without a hint it waits for its turn
+            title = f"{wait.why.job} waits" if wait.jobs == 1 else f"{number(wait.jobs)} jobs like {wait.why.job} wait"
+            yield Concern("warning", title, wait.why.message, f"/jobs/{wait.why.job}", wait.since, wait.why.hint)
 
 
 def concerns(facts: Facts) -> list[Concern]:

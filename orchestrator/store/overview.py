@@ -5,13 +5,13 @@ Every question here is answered from an index over what is alive or recent, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.ids import encode
+from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.views import Why
 from orchestrator.store import explain
 
@@ -75,14 +75,16 @@ def failures(connection: Connection, workspace_id: int) -> list[Failures]:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The job of its shape that has waited longest, and why."""
+class Backlog:
+    """Queued jobs of one shape: how many (up to COUNT_LIMIT), and since when and why the first of them waits."""
 
+    jobs: int
     since: datetime
+    long: bool
     why: Why
 
 
-_WAITING = f"""
+_BACKLOG = f"""
     WITH RECURSIVE shape AS (
       (SELECT shape AS key, 1 AS place FROM jobs WHERE state = 'QUEUED' ORDER BY shape LIMIT 1)
       UNION ALL
@@ -90,18 +92,21 @@ _WAITING = f"""
         place + 1
       FROM shape WHERE shape.key IS NOT NULL AND place < {_SHAPES}
     )
-    SELECT first.id, first.created_at AS since FROM shape, LATERAL (
+    SELECT first.id, first.created_at AS since,
+      first.created_at < clock_timestamp() - {WAITS_LONG_SECONDS} * interval '1 second' AS long,
+      (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.state = 'QUEUED' AND j.shape = shape.key
+                               AND j.workspace_id = :workspace LIMIT :limit) AS few) AS jobs
+    FROM shape, LATERAL (
       SELECT id, created_at FROM jobs j
       WHERE j.state = 'QUEUED' AND j.shape = shape.key AND j.workspace_id = :workspace ORDER BY id LIMIT 1) AS first
-    WHERE first.created_at < clock_timestamp() - {WAITS_LONG_SECONDS} * interval '1 second'
     ORDER BY first.created_at
 """
 
 
-def waiting(connection: Connection, workspace_id: int) -> list[Waiting]:
-    """For each shape of job, the one that has waited longest, if that is long."""
-    rows = list(connection.execute(text(_WAITING), {"workspace": workspace_id}))
-    return [Waiting(row.since, explain.why(connection, row.id)) for row in rows]
+def backlog(connection: Connection, workspace_id: int) -> list[Backlog]:
+    """What waits, by shape; the one that has waited longest comes first."""
+    rows = list(connection.execute(text(_BACKLOG), {"workspace": workspace_id, "limit": COUNT_LIMIT}))
+    return [Backlog(row.jobs, row.since, row.long, explain.why(connection, row.id)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +197,19 @@ def database(connection: Connection) -> DatabaseState:
     """Ask the database about itself."""
     row = connection.execute(text(_DATABASE)).one()
     return DatabaseState(row.connections, row.max_connections, row.bytes)
+
+
+def running_on(
+    connection: Connection, workspace_id: int, workers: Sequence[str]
+) -> dict[str, list[tuple[int, str, datetime]]]:
+    """The workspace's jobs that run on each of these workers: row id, name, since when."""
+    statement = """
+        SELECT a.worker_id, j.id, j.name, a.started_at AS since FROM attempts a JOIN jobs j ON j.id = a.job_id
+        WHERE a.worker_id = ANY(CAST(:workers AS bigint[])) AND a.state = 'RUNNING' AND j.workspace_id = :workspace
+        ORDER BY j.id LIMIT 1000
+    """
+    values = {"workers": [decode("w", worker) for worker in workers], "workspace": workspace_id}
+    found: dict[str, list[tuple[int, str, datetime]]] = {}
+    for row in connection.execute(text(statement), values):
+        found.setdefault(encode("w", row.worker_id), []).append((row.id, row.name, row.since))
+    return found

@@ -105,3 +105,9 @@ document.addEventListener("click", async (event) => {
   button.classList.add("done");
   setTimeout(() => button.classList.remove("done"), 1200);
 });
+
+// What cannot be undone asks first. Without scripts the browser's page comes after the action, and says what was done.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});

@@ -15,9 +15,10 @@ from orchestrator.dashboard.formats import size
 from orchestrator.dashboard.live import Live
 from orchestrator.dashboard.recent import Recent
 from orchestrator.dashboard.render import render
+from orchestrator.domain.pods import ClusterView
 from orchestrator.domain.views import ComponentView, PoolView
 from orchestrator.queues import queue_for_pool
-from orchestrator.store import components, cost, overview, pools
+from orchestrator.store import clusters, components, cost, overview, pools
 from orchestrator.store.cost import Total
 from orchestrator.store.session import Database
 
@@ -47,7 +48,7 @@ def _look(database: Database, workspace_id: int) -> Picture:
         facts = Facts(
             components=parts,
             failures=overview.failures(connection, workspace_id),
-            waiting=overview.waiting(connection, workspace_id),
+            backlog=overview.backlog(connection, workspace_id),
             unclaimed=overview.unclaimed(connection),
             silent=overview.silent(connection),
             overdue=overview.overdue(connection),
@@ -55,9 +56,11 @@ def _look(database: Database, workspace_id: int) -> Picture:
         )
         spent = cost.today(connection, workspace_id)
         known_pools = pools.views(connection, queue_for_pool)
+        known_clusters = clusters.views(connection)
         state = overview.database(connection)
     took = (time.perf_counter() - began) * 1000
     detail = f"{state.connections} of {state.max_connections} connections, {size(state.bytes)}; asked in {took:.0f} ms"
+    parts += [_cluster(cluster) for cluster in known_clusters]
     parts.append(
         ComponentView(name="postgres", kind="database", seen_at=datetime.now(UTC), healthy=True, detail=detail)
     )
@@ -70,6 +73,20 @@ def _look(database: Database, workspace_id: int) -> Picture:
         parts=[part for part in parts if part.healthy or not _replaced(part, parts)],
         pools=known_pools,
         failed=sum(one.jobs for one in facts.failures),
+    )
+
+
+def _cluster(cluster: ClusterView) -> ComponentView:
+    """A cluster as a part: its launchers tell what works there."""
+    wrong = [f"{check.name}: {check.detail}" for check in cluster.checks if not check.ok]
+    launchers = f"{cluster.launchers} launcher{'' if cluster.launchers == 1 else 's'}"
+    return ComponentView(
+        name=cluster.name,
+        kind="cluster",
+        seen_at=cluster.checked_at or cluster.created_at,
+        healthy=cluster.launchers > 0 or not cluster.pools,
+        detail="; ".join(wrong) or ("draining" if cluster.draining else launchers),
+        ok=not wrong,
     )
 
 
