@@ -21,13 +21,14 @@ from orchestrator.cli import (
     login,
     logs,
     migrate_job,
+    migrations,
     models,
     run,
     stack,
     store,
     ui,
 )
-from orchestrator.cli.output import ReaderGone, note, write
+from orchestrator.cli.output import ReaderGone, complain, note, write
 from orchestrator.domain.errors import JobFailed, NeutrinoError
 
 _INTERRUPTED = 130
@@ -108,15 +109,36 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "model": (
-        "Models and their versions: list, get, download.",
-        {"list": models.list_models, "get": models.get, "download": models.download},
+        "Models and their versions: list, get, download, and what keeps them.",
+        {
+            "list": models.list_models,
+            "get": models.get,
+            "download": models.download,
+            "replicas": models.list_replicas,
+            "migrate": migrations.migrate_model,
+            "verify": models.verify,
+            "alias": models.alias,
+            "delete": models.delete,
+        },
     ),
     "store": (
         "Objects in any store: ls, put, get, rm, cp.",
         {"ls": store.list_objects, "put": store.put, "get": store.get, "rm": store.remove, "cp": store.copy},
     ),
-    "migrate": ("Let a job go on in another cloud.", {"job": migrate_job.migrate_job}),
-    "migration": ("Copies of models between clouds: estimate.", {"estimate": store.estimate}),
+    "migrate": (
+        "Let a model or a job go to another cloud.",
+        {"model": migrations.migrate_model, "job": migrate_job.migrate_job},
+    ),
+    "migration": (
+        "Copies of models between clouds: estimate, list, wait, cancel.",
+        {
+            "estimate": store.estimate,
+            "list": migrations.list_migrations,
+            "get": migrations.get,
+            "wait": migrations.wait,
+            "cancel": migrations.cancel,
+        },
+    ),
     "pool": ("Workers of one shape: list, create.", {"list": fleet.list_pools, "create": fleet.create_pool}),
     "worker": ("Processes that run jobs: list, drain.", {"list": fleet.list_workers, "drain": fleet.drain}),
     "token": (
@@ -172,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("NEUTRINO_DEBUG"):
             raise
-        _complain(f"{type(error).__name__}: {error}", "This is a fault of Neutrino. NEUTRINO_DEBUG=1 shows where.")
+        complain(f"{type(error).__name__}: {error}", "This is a fault of Neutrino. NEUTRINO_DEBUG=1 shows where.")
         return 1
     return result if isinstance(result, int) else 0
 
@@ -185,7 +207,7 @@ def _explain(error: NeutrinoError) -> None:
     for line in error.log_tail if isinstance(error, JobFailed) else ():
         note(f"  │ {line}", style="dim")
     request = f" (request {error.request_id})" if error.request_id and error.exit_code == 1 else ""
-    _complain(error.message + request, error.hint)
+    complain(error.message + request, error.hint)
 
 
 def _explain_usage(error: typer.TyperException) -> int:
@@ -194,14 +216,8 @@ def _explain_usage(error: typer.TyperException) -> int:
         sys.stderr.write(f"{error.message}\n")
         return error.exit_code
     hint = f"`{context.command_path} --help` lists what it takes." if context is not None else None
-    _complain(error.format_message(), hint)
+    complain(error.format_message(), hint)
     return error.exit_code
-
-
-def _complain(what: str, hint: str | None) -> None:
-    note(f"Error: {what}", style="red")
-    if hint:
-        note(f"Hint: {hint}")
 
 
 def _close_quietly() -> None:

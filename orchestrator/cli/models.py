@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli.arguments import connect
+from orchestrator.cli.migrations import Ref, wait_for
 from orchestrator.cli.output import Column, Format, Output, ago, draw, emit, emit_data, note, plain, size, table, write
 
-Ref = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="Such as digits-cnn@1.", show_default=False)]
+if TYPE_CHECKING:
+    from orchestrator.domain.views import ReplicaView
+
+
+_LINEAGE = ("workload", "dataset", "parent", "attempt", "code", "spec")
+
+
+def _when(replica: ReplicaView) -> str:
+    return f"({ago(replica.checked_at)} ago)" if replica.checked_at else ""
 
 
 def _best(metrics: Mapping[str, float]) -> str:
@@ -25,6 +35,7 @@ def list_models(
     """List models, or the versions of one."""
     versions = (
         Column("REF", lambda version: version.ref),
+        Column("ALIASES", lambda version: ", ".join(version.aliases)),
         Column("AGE", lambda version: ago(version.created_at)),
         Column("SIZE", lambda version: size(version.artifact.size)),
         Column("SHA-256", lambda version: version.artifact.digest[:12]),
@@ -66,10 +77,95 @@ def get(ref: Ref, output: Output = Format.TABLE) -> None:
         ("Size", f"{size(artifact.size)} in {artifact.files} files"),
         ("Job", artifact.job),
         ("Created", f"{version.created_at:%Y-%m-%d %H:%M:%S}  ({ago(version.created_at)} ago)"),
-        *(("Replica", f"{replica.store}  verified {ago(replica.verified_at)} ago") for replica in artifact.replicas),
+        *([("Aliases", ", ".join(version.aliases))] if version.aliases else []),
+        *(("Replica", f"{replica.store}  {replica.state} {_when(replica)}") for replica in artifact.replicas),
+        *((key.capitalize(), str(version.lineage[key])) for key in _LINEAGE if version.lineage.get(key)),
         *((name, f"{value:.6g}") for name, value in sorted(version.metrics.items())),
     ]
     draw(table(("", ""), fields, fold=True))
+
+
+def list_replicas(ref: Ref, output: Output = Format.TABLE) -> None:
+    """List the copies of a model version, one per store."""
+    columns = (
+        Column("CLOUD", lambda replica: replica.cloud),
+        Column("STATE", lambda replica: str(replica.state)),
+        Column("SIZE", lambda replica: size(replica.bytes)),
+        Column("CHECKED", lambda replica: ago(replica.checked_at)),
+        Column("JOB", lambda replica: replica.job or ""),
+        Column("STORE", lambda replica: replica.store),
+        Column("ERROR", lambda replica: replica.error or "", wide=True),
+    )
+    with connect() as client:
+        emit(client.models.get(ref).view.artifact.replicas, columns, output, name="store")
+
+
+def verify(
+    ref: Ref,
+    store: Annotated[
+        str | None, typer.Option("--at", metavar="PLACE", help="Only the copy there: a cloud, a pool or an address.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the ids of the checks and return.")] = False,
+) -> None:
+    """Hash every byte of the copies at rest.
+
+    A damaged copy is not read any more, and is mended from a good one.
+    """
+    with connect() as client:
+        checks = client.models.get(ref).verify(store)
+        if detach:
+            write("".join(f"{check.id}\n" for check in checks))
+        else:
+            wait_for(checks)
+            note(f"{ref}: every byte of {len(checks)} copies is right.", style="dim")
+
+
+def alias(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
+    assignment: Annotated[
+        str | None, typer.Argument(metavar="[ALIAS=VERSION]", help="Such as prod=3; prod= forgets it.")
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List a model's aliases, or let one point at a version."""
+    columns = (
+        Column("ALIAS", lambda found: found.alias),
+        Column("VERSION", lambda found: f"{name}@{found.version}"),
+        Column("AGE", lambda found: ago(found.set_at)),
+        Column("BY", lambda found: found.set_by),
+    )
+    with connect() as client:
+        if assignment is None:
+            emit(client.models.aliases(name), columns, output, name="alias")
+            return
+        word, equals, version = assignment.partition("=")
+        if not word or not equals:
+            raise typer.BadParameter(f"{assignment!r} is not ALIAS=VERSION.")
+        if not version:
+            client.models.remove_alias(name, word)
+            note(f"{name}@{word} is forgotten.", style="dim")
+            return
+        set_to = client.models.get(f"{name}@{version}").alias(word)
+        note(f"{name}@{set_to.alias} is {name}@{set_to.version}.", style="dim")
+
+
+def delete(
+    ref: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Such as digits-cnn@1.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a model version with all of its copies.
+
+    One that an alias names, or that a job uses, is not deleted.
+    """
+    if "@" not in ref:
+        raise typer.BadParameter(f"{ref!r} names no version; write {ref}@1.")
+    with connect() as client:
+        model = client.models.get(ref)
+        if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+            places = ", ".join(replica.store for replica in model.view.artifact.replicas)
+            typer.confirm(f"Delete {model.ref} ({places})?", abort=True, err=True)
+        model.delete()
+    note(f"{model.ref} is deleted.", style="dim")
 
 
 def download(
@@ -77,6 +173,7 @@ def download(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FOLDER", help="Where to; ./NAME-VERSION by default.")
     ] = None,
+    near: Annotated[str | None, typer.Option("--near", metavar="PLACE", help="Whose copy to prefer.")] = None,
 ) -> None:
     """Download a version of a model.
 
@@ -84,6 +181,6 @@ def download(
     """
     with connect() as client:
         version = client.models.get(ref)
-        folder = version.download(to or Path(f"{version.name}-{version.version}"))
+        folder = version.download(to or Path(f"{version.name}-{version.version}"), near=near)
     note(f"{version.ref}: {size(version.view.artifact.size)} verified.", style="dim")
     write(f"{folder}\n")

@@ -16,6 +16,7 @@ from orchestrator.sdk.drivers import Async, Sync
 from orchestrator.sdk.files import Files
 from orchestrator.sdk.fleet import Pools, Tokens, Workers
 from orchestrator.sdk.jobs import Jobs
+from orchestrator.sdk.migrations import Migrations
 from orchestrator.sdk.models import Models
 from orchestrator.sdk.profile import Profile, resolve
 from orchestrator.sdk.steps import Steps
@@ -36,6 +37,7 @@ class _Api(Bound[D], Generic[D]):
         self.url = profile.url
         self.jobs = Jobs(driver)
         self.models = Models(driver)
+        self.migrations = Migrations(driver)
         self.files = Files(driver)
         self.pools = Pools(driver)
         self.workers = Workers(driver)

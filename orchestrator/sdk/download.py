@@ -13,13 +13,13 @@ from orchestrator.domain.artifact import ManifestFile
 from orchestrator.domain.errors import Conflict, CorruptArtifact, ServerUnavailable
 from orchestrator.domain.views import ArtifactDetail
 from orchestrator.sdk.steps import Call, Open, Read, Sleep, Steps
-from orchestrator.sdk.transport import backoff, exchange, path
+from orchestrator.sdk.transport import backoff, exchange, path, query
 
 _ATTEMPTS = 5
 
 
-def download(artifact: ArtifactDetail, target: Path) -> Steps[Path]:
-    """Fetch the files of an artifact into the folder `target`, and return it.
+def download(artifact: ArtifactDetail, target: Path, *, near: str | None = None) -> Steps[Path]:
+    """Fetch the files of an artifact into the folder `target`, and return it. `near` says whose copy to prefer.
 
     Raises CorruptArtifact, and Conflict when the folder cannot be written or holds a file of that name with other
     content: nothing is overwritten.
@@ -36,7 +36,7 @@ def download(artifact: ArtifactDetail, target: Path) -> Steps[Path]:
         for file in artifact.manifest.files:
             local = staging / file.path
             local.parent.mkdir(parents=True, exist_ok=True)
-            yield from _fetch(artifact.id, file, local)
+            yield from _fetch(artifact.id, file, local, near)
         _publish(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -61,10 +61,10 @@ def _differs(local: Path, file: ManifestFile) -> bool:
         return hashlib.file_digest(content, "sha256").hexdigest() != file.sha256
 
 
-def _fetch(artifact: str, file: ManifestFile, local: Path) -> Steps[None]:
+def _fetch(artifact: str, file: ManifestFile, local: Path, near: str | None) -> Steps[None]:
     where = path("artifacts", artifact, "files") + "/" + path(*file.path.split("/")).removeprefix("/v1/")
     for attempt in range(_ATTEMPTS):
-        yield from exchange(Call("GET", where), step=Open)
+        yield from exchange(Call("GET", where, query(near=near)), step=Open)
         try:
             size, digest = yield from _receive(local)
         except httpx.TransportError:
