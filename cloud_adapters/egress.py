@@ -22,12 +22,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class EgressPrice:
     """USD for moving some bytes. `source` says where the tariff is published, `checked` when it was last compared with
-    it (ISO date, empty for never)."""
+    it (ISO date, empty for never), `seconded` which page of somebody else quotes the same figures (empty for none)."""
 
     usd: float
     route: str
     source: str
     checked: str
+    seconded: str = ""
 
 
 @cache
@@ -60,7 +61,8 @@ def egress_price(size: int, source: Place, destination: Place) -> EgressPrice:
     for tier in tiers:
         step = left if tier["width_gib"] is None else min(left, tier["width_gib"])
         usd, left = usd + step * tier["usd_per_gib"], left - step
-    return EgressPrice(usd, f"{source.provider}: {route}", tariff["source"], tariff["checked"])
+    seconded = tariff["seconded"].get(route, "")
+    return EgressPrice(usd, f"{source.provider}: {route}", tariff["source"], tariff["checked"], seconded)
 
 
 def _route(tariff: dict[str, Any], source: Place, destination: Place) -> str:

@@ -141,12 +141,8 @@ class S3Store(CloudStore):
 
     def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
         query = f"partNumber={number}&uploadId={quote(upload.id, safe='')}"
-        headers = {"Content-MD5": _b64(md5)}
-        with self.checked(
-            upload.key, self._send("PUT", upload.key, query=query, headers=headers, body=[data])
-        ) as response:
-            response.read()
-            return Part(number, len(data), md5, response.headers.get("etag", ""))
+        headers = self._send_part(upload, query, data, md5)
+        return Part(number, len(data), md5, headers.get("etag", ""))
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:
         where = {"Bucket": self.bucket, "Key": self.full_key(upload.key), "UploadId": upload.id}

@@ -187,11 +187,7 @@ class AzureStore(CloudStore):
     def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
         block = f"{number:05d}.{upload.part_size:012d}.{md5.hex()}"
         query = f"comp=block&blockid={quote(base64.b64encode(block.encode()), safe='')}"
-        headers = {"Content-MD5": base64.b64encode(md5).decode()}
-        with self.checked(
-            upload.key, self._send("PUT", upload.key, query=query, headers=headers, body=[data])
-        ) as response:
-            response.read()
+        self._send_part(upload, query, data, md5)
         return Part(number, len(data), md5, block)
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:

@@ -131,6 +131,7 @@ def estimate(
 def _price(cost: EgressPrice) -> str:
     """`$1.80 (aws: internet:na-eu; https://…, unchecked tariff)`."""
     checked = f"checked {cost.checked}" if cost.checked else "unchecked tariff"
+    checked += f", seconded by {cost.seconded}" if cost.seconded else ""
     source = f"; {cost.source}, {checked}" if cost.usd else ""
     return f"${cost.usd:.2f} ({cost.route}{source})"
 

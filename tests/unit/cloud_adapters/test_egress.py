@@ -36,5 +36,13 @@ def test_every_tariff_names_its_source_and_ends_with_an_open_tier() -> None:
     data = json.loads(files("cloud_adapters").joinpath("tariffs.json").read_text(encoding="utf-8"))
     for tariff in data["providers"].values():
         assert tariff["source"]
+        assert set(tariff["seconded"]) <= set(tariff["routes"])
         for tiers in tariff["routes"].values():
             assert [tier["width_gib"] is None for tier in tiers] == [False] * (len(tiers) - 1) + [True]
+
+
+def test_a_price_says_where_it_comes_from_and_that_nobody_has_checked_it() -> None:
+    price = egress_price(GIB, EAST, Place("gcp"))
+    assert price.source.startswith("https://aws.amazon.com/")
+    assert price.checked == ""
+    assert "2026-06-02" in price.seconded
