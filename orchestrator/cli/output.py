@@ -129,6 +129,13 @@ def note(text: str, *, style: str = "") -> None:
     screen.print(Text(text, style=style), soft_wrap=True)
 
 
+def complain(what: str, hint: str | None) -> None:
+    """Say what went wrong, and what to do next: on standard error."""
+    note(f"Error: {what}", style="red")
+    if hint:
+        note(f"Hint: {hint}")
+
+
 def colourful(stream: IO[str]) -> bool:
     """Whether colours and moving text may be written to a stream."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.output import note, write
+from orchestrator.cli.output import complain, note, write
 
 if TYPE_CHECKING:
     from orchestrator.embedded.stack import Stack
@@ -46,7 +47,7 @@ def up(
     began = time.monotonic()
 
     def ready(stack: Stack) -> None:
-        path = _remember(stack.url, stack.admin_token)
+        path = _remember(stack)
         note(f"✓ Neutrino is up after {time.monotonic() - began:.1f} s at {stack.url}", style="green")
         note(f"  Profile  {_PROFILE} in {path}")
         note("  Try      neutrino run -- echo hello")
@@ -57,14 +58,14 @@ def up(
     note("Stopped.", style="dim")
 
 
-def _remember(url: str, token: str) -> Path:
+def _remember(stack: Stack) -> Path:
     """Make the new stack the one that commands speak to, and say so when they spoke to another one."""
     from orchestrator.sdk.profile import Profile, current, save
 
     before = current()
-    if before is not None and before.url != url:
+    if before is not None and before.url != stack.url:
         note(f"Commands now go here; they went to {before.url} before (`neutrino login` goes back).", style="yellow")
-    return save(Profile(url, token), name=_PROFILE)
+    return save(Profile(stack.url, stack.admin_token, data_dir=str(stack.data_dir)), name=_PROFILE)
 
 
 def _how_to_stop(data_dir: Path | None) -> str:
@@ -73,9 +74,12 @@ def _how_to_stop(data_dir: Path | None) -> str:
 
 def _start_in_background(folder: Path, options: list[str], stop: str) -> None:
     """Start `neutrino up` in a session of its own; its first line on standard output says that it is up."""
-    from orchestrator.domain.errors import NeutrinoError
+    from orchestrator.embedded import lock
+    from orchestrator.embedded.folder import make, passable
 
-    folder.mkdir(parents=True, exist_ok=True)
+    if lock.owner(folder) is not None:
+        raise lock.taken(folder)
+    make(folder, passable())
     log = folder / _LOG
     command = [sys.executable, "-m", "orchestrator.cli", "up", f"--data-dir={folder}", *options]
     note(f"Starting Neutrino in {folder} …", style="dim")
@@ -89,12 +93,19 @@ def _start_in_background(folder: Path, options: list[str], stop: str) -> None:
             text=True,
         )
     assert child.stdout is not None
-    url = child.stdout.readline().strip()
-    if not url:
+    try:
+        url = child.stdout.readline().strip()
+    except KeyboardInterrupt:
+        note("Stopping what was started …", style="dim")
+        child.send_signal(signal.SIGINT)
         child.wait()
+        raise
+    if not url:
+        code = child.wait()
         _, _, told = log.read_text().partition("Error: ")
         what, _, hint = told.strip().partition("\nHint: ")
-        raise NeutrinoError(what or "Neutrino did not start.", hint=hint or f"Its log is {log}.")
+        complain(what or "Neutrino did not start.", hint or f"Its log is {log}.")
+        raise typer.Exit(code if code > 0 else 1)
     note(f"✓ Neutrino is up at {url} (process {child.pid})", style="green")
     note("  Try      neutrino run -- echo hello")
     note(f"  Stop     {stop}")
@@ -102,14 +113,36 @@ def _start_in_background(folder: Path, options: list[str], stop: str) -> None:
 
 
 def down(data_dir: DataDir = None) -> None:
-    """Stop what `neutrino up` started. The data stays."""
+    """Stop what `neutrino up` started. The data stays.
+
+    Without --data-dir, that is the stack that commands speak to, or the one in the usual folder.
+    """
     from orchestrator.embedded.stack import Stack
 
-    folder = _folder(data_dir)
+    folder = data_dir or _folder_in_use() or _folder(None)
     stack = Stack(folder)
-    was_running = stack.status().running
+    found = stack.status()
+    parts = ", ".join(child.name for child in found.children if child.alive)
     stack.down()  # also what a killed one left behind
-    note("Stopped." if was_running else f"Nothing runs on {folder}.")
+    if found.running:
+        at = f" at {found.url}" if found.url else ""
+        note(f"Stopped Neutrino{at} (process {found.pid}{f': {parts}' if parts else ''}).", style="green")
+        note(f"  The data stays in {folder}")
+        return
+    note(f"Nothing runs on {folder}.")
+    if data_dir is None:
+        note("  If one runs on another folder, name it with --data-dir.")
+
+
+def _folder_in_use() -> Path | None:
+    """The folder of the stack that the profile points to, if one runs there."""
+    from orchestrator.embedded import lock
+    from orchestrator.sdk.profile import current
+
+    profile = current()
+    if profile is None or profile.data_dir is None or lock.owner(Path(profile.data_dir)) is None:
+        return None
+    return Path(profile.data_dir)
 
 
 def _folder(data_dir: Path | None) -> Path:

@@ -39,7 +39,7 @@ class FolderLock:
         """
         self._descriptor = _lock(self._path)
         if self._descriptor is None:
-            raise _taken(self._path)
+            raise taken(self._path)
         self.note(None)
 
     @property
@@ -89,7 +89,8 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
-def _taken(path: Path) -> AlreadyRunning:
+def taken(path: Path) -> AlreadyRunning:
+    """The error for a folder that another process uses."""
     holder = owner(path) or Owner()
     pid = holder.identity.pid if holder.identity else None
     who = f"process {pid}" if pid else "another process"

@@ -27,5 +27,6 @@ def run(what: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, te
     if done.returncode == 0:
         return done.stdout
     tail = [*done.stdout.splitlines(), *done.stderr.splitlines()][-_QUOTED_LINES:]
-    quoted = "\n  ".join(["It said:", *tail]) if tail else "It said nothing."
+    said = tail[-1:] if any(line.startswith("Traceback ") for line in tail) else tail
+    quoted = "\n  ".join(["It said:", *said]) if said else "It said nothing."
     raise ServiceFailed(f"{what} failed with exit code {done.returncode}.", hint=quoted, log_tail=tail)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator.embedded import credentials, folder, ports, remote, services
+from orchestrator.embedded import credentials, external, folder, ports, remote, services
 from orchestrator.embedded.credentials import Credentials
 from orchestrator.embedded.lock import FolderLock
 from orchestrator.embedded.postgres import Postgres
@@ -102,6 +102,8 @@ class Stack:
             AlreadyRunning: another process runs a stack on this folder.
             DataFolderError: the folder cannot be written.
             PortBusy: the port that was asked for is taken.
+            InvalidSpec: DATABASE_URL or REDIS_URL is no such address.
+            ServerUnavailable: the server that one of them names cannot be used.
             ServiceFailed: a part did not start; its last words are in the hint.
         """
         folder.make(self.data_dir, folder.passable())
@@ -132,13 +134,14 @@ class Stack:
     def run(self, on_ready: Callable[[Stack], None]) -> None:
         """Be up until SIGINT, SIGTERM or SIGHUP, then down. `on_ready` is called when all is up.
 
-        Call it from the main thread. A second signal ends this process at once; the guard stops the rest.
+        Call it from the main thread. A signal before all is up raises KeyboardInterrupt, once everything that was
+        started has been stopped again. A second signal ends this process at once; the guard stops the rest.
         """
         # What is ignored stays ignored: `nohup` means it.
         caught = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
         before = {number: signal.signal(number, signal.default_int_handler) for number in caught}
         try:
-            with contextlib.suppress(KeyboardInterrupt), self:
+            with self, contextlib.suppress(KeyboardInterrupt):
                 on_ready(self)
                 threading.Event().wait()
         finally:
@@ -181,6 +184,7 @@ class Stack:
             return
         prepared = server.prepare()
         self._servers.append(server)
+            external.require(variable, given)
         supervisor.start(prepared)
         self._values[variable] = server.url
 

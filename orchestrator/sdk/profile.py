@@ -16,11 +16,12 @@ from orchestrator.domain.errors import AuthenticationError, NeutrinoError, NotFo
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An API and the token for it. The token never shows in a repr."""
+    """An API and the token for it, and the data folder if `neutrino up` made it. The token never shows in a repr."""
 
     url: str
     token: str | None = field(default=None, repr=False)
     name: str | None = None
+    data_dir: str | None = None
 
 
 def config_path() -> Path:
@@ -73,14 +74,15 @@ def current() -> Profile | None:
         raise NotFound(
             f"The profile {name!r} in {config_path()} has no url.", hint="Mend it with `neutrino login URL`."
         )
-    return Profile(_normal(entry["url"]) or "", entry.get("token"), name)
+    return Profile(_normal(entry["url"]) or "", entry.get("token"), name, entry.get("data_dir"))
 
 
 def save(profile: Profile, *, name: str) -> Path:
     """Store a profile and make it the current one; the file can be read by its owner only. Returns its
     path."""
     content = _read()
-    content["profiles"][name] = {"url": profile.url, "token": profile.token}
+    entry = {"url": profile.url, "token": profile.token, "data_dir": profile.data_dir}
+    content["profiles"][name] = {key: value for key, value in entry.items() if value is not None or key != "data_dir"}
     content["current"] = name
     path = config_path()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,27 +20,46 @@ def test_up_makes_the_profile_and_down_stops_everything(neutrino: Cli, server_fo
         url = up.stdout.strip()
         assert Profile(url).url in neutrino("whoami").stdout
         again = neutrino("up", "-d", folder)
-        assert again.returncode != 0
+        assert again.returncode == 5
         assert url in again.stderr
+        assert "neutrino down --data-dir" in again.stderr
         assert "Traceback" not in again.stderr
         doctor = neutrino("doctor")
         assert doctor.returncode == 1  # nobody is there to run jobs
         assert "neutrino up --workers 1" in doctor.stdout
+        down = neutrino("down")  # the stack that the profile points to
+        assert down.returncode == 0
+        for told in (url, "api", "scheduler-1", str(server_folder / "up")):
+            assert told in down.stderr
     finally:
-        down = neutrino("down", folder)
-    assert down.returncode == 0
+        nothing = neutrino("down", folder)
+    assert nothing.returncode == 0
+    assert f"Nothing runs on {server_folder / 'up'}" in nothing.stderr
     assert neutrino("ps").returncode == 7
-    assert "Nothing runs" in neutrino("down", folder).stderr
+    elsewhere = neutrino("down", XDG_DATA_HOME=str(server_folder / "elsewhere"))
+    assert elsewhere.returncode == 0
+    assert "--data-dir" in elsewhere.stderr
 
 
-def test_ctrl_c_stops_what_up_started(neutrino: Cli, server_folder: Path) -> None:
-    running = neutrino.start("up", "--workers", "0", f"--data-dir={server_folder / 'foreground'}")
-    assert running.stdout is not None
-    assert running.stderr is not None
-    assert running.stdout.readline().startswith("http://127.0.0.1:")
-    os.kill(running.pid, signal.SIGINT)
-    told = running.stderr.read()
-    running.stdout.close()
-    running.stderr.close()
-    assert running.wait(60) == 0
-    assert "Stopped." in told
+def test_ctrl_c_while_it_starts_is_an_interruption(neutrino: Cli, server_folder: Path) -> None:
+    starting = neutrino.start("up", "--workers", "0", f"--data-dir={server_folder / 'early'}")
+    assert starting.stderr is not None
+    assert starting.stdout is not None
+    assert starting.stderr.readline().startswith("Starting")
+    os.kill(starting.pid, signal.SIGINT)
+    told = starting.stderr.read()
+    starting.stdout.close()
+    starting.stderr.close()
+    assert starting.wait(60) == 130
+    assert "Traceback" not in told
+    assert "Nothing runs" in neutrino("down", f"--data-dir={server_folder / 'early'}").stderr
+
+
+def test_a_wrong_address_of_a_server_is_one_sentence_with_a_fix(neutrino: Cli, server_folder: Path) -> None:
+    away = "postgresql://nobody:s3cret@127.0.0.1:1/none"
+    up = neutrino("up", "--detach", f"--data-dir={server_folder / 'wrong'}", DATABASE_URL=away)
+    assert up.returncode == 7, up.stderr
+    assert "The Postgres of DATABASE_URL at 127.0.0.1:1 cannot be used" in up.stderr
+    assert "unset DATABASE_URL" in up.stderr
+    for never in ("Traceback", "s3cret"):
+        assert never not in up.stderr
