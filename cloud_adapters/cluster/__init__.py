@@ -1,0 +1,1 @@
+"""Kubernetes: the only home of its client."""

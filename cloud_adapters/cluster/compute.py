@@ -1,0 +1,150 @@
+"""Work on a Kubernetes cluster: one Indexed Job for each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from cloud_adapters.cluster import manifests
+from cloud_adapters.cluster.api import STRATEGIC, KubeApi
+from cloud_adapters.cluster.capacity import offers
+from cloud_adapters.cluster.informer import Informer
+from cloud_adapters.cluster.manifests import FINALIZER, INDEX, JOB_NAME, POOL_LABEL, Spot
+from cloud_adapters.compute import Offer, Status, Work
+from cloud_adapters.compute_errors import ComputeError, WorkExists, WorkNotFound
+
+_SPOTTED_EVERY = 5.0  # seconds
+
+
+class KubernetesCompute:
+    """The work of one pool in one namespace. `watch` has to run for `status` and `inventory` to know anything."""
+
+    def __init__(self, api: KubeApi, spot: Spot) -> None:
+        self._api = api
+        self._spot = spot
+        self._core = f"/api/v1/namespaces/{spot.namespace}"
+        self._jobs = f"/apis/batch/v1/namespaces/{spot.namespace}/jobs"
+        self._informer = Informer(api, spot.namespace, spot.pool)
+        self._obstacles: dict[str, str] = {}
+        self._looked = 0.0
+
+    @property
+    def synced(self) -> threading.Event:
+        """Set once everything that is there is known."""
+        return self._informer.synced
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when the API server has not answered, in seconds since the epoch; None while it does."""
+        return self._informer.silent_since
+
+    def offers(self) -> tuple[Offer, ...]:
+        """The nodes that are ready, by shape."""
+        nodes, _ = self._api.items("/api/v1/nodes")
+        return offers(nodes, self._spot.settings)
+
+    def launch(self, work: Work) -> None:
+        """Make the Job; last, so that whatever it needs is there once it is. The rest goes with it."""
+        made = manifests.job(work, self._spot)
+        self._create(f"{self._core}/secrets", manifests.secret(work, self._spot))
+        if work.nodes > 1:
+            self._create(f"{self._core}/services", manifests.service(work, self._spot))
+        try:
+            made = self._api.call("POST", self._jobs, made)
+        except WorkExists:
+            made = self._same(work)
+        except ComputeError as error:
+            if not error.retryable:
+                self._drop_token(work.name)
+            raise
+        self._informer.add(work.name)
+        owner = manifests.owned_by(work.name, made["metadata"]["uid"])
+        self._patch(f"{self._core}/secrets/{work.name}", owner)
+        if work.nodes > 1:
+            self._patch(f"{self._core}/services/{work.name}", owner)
+
+    def _create(self, path: str, thing: dict[str, object]) -> None:
+        with suppress(WorkExists):
+            self._api.call("POST", path, thing)
+
+    def _same(self, work: Work) -> dict[str, object]:
+        """The Job of this name, which must be the one that we mean: same job, same epoch, same pool."""
+        found: dict[str, dict[str, object]] = self._api.call("GET", f"{self._jobs}/{work.name}")
+        labels = found["metadata"].get("labels") or {}
+        wanted = {POOL_LABEL: self._spot.pool, **work.labels}
+        assert isinstance(labels, dict)
+        if any(labels.get(name) != value for name, value in wanted.items()):
+            raise WorkExists(
+                f"There is a Job {work.name} in namespace {self._spot.namespace} that is not ours.",
+                hint="Two installations of Neutrino must not share a namespace.",
+            )
+        return found
+
+    def _patch(self, path: str, patch: object) -> None:
+        with suppress(WorkNotFound):
+            self._api.call("PATCH", path, patch, kind=STRATEGIC)
+
+    def _drop_token(self, name: str) -> None:
+        with suppress(ComputeError):
+            self._api.call("DELETE", f"{self._core}/secrets/{name}")
+
+    def status(self, name: str) -> Status | None:
+        jobs = self._informer.jobs()
+        pieces = self._informer.pieces(name)
+        if name not in jobs and all(piece.phase.over for piece in pieces):
+            return None
+        return Status(name, pieces, "" if pieces else self._obstacles.get(name, ""), jobs.get(name, True))
+
+    def inventory(self) -> dict[str, Status]:
+        """Everything there is, as of the last list and what the watch has told since."""
+        return {name: status for name in self._informer.jobs() if (status := self.status(name))}
+
+    def look_around(self) -> None:
+        """Find out which Jobs were deleted by hand, and why Jobs have no pods: two lists for all of them, not often."""
+        if time.monotonic() - self._looked < _SPOTTED_EVERY:
+            return
+        self._looked = time.monotonic()
+        self._informer.list_jobs()
+        if all(self._informer.pieces(name) for name in self._informer.jobs()):
+            return
+        query = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate"}
+        events, _ = self._api.items(f"{self._core}/events", query)
+        self._obstacles = {one["involvedObject"]["name"]: one.get("message", "") for one in events}
+
+    def logs(self, name: str, index: int = 0, *, tail: int = 100) -> Iterator[str]:
+        """What the pod's own process has written; the lines of the job itself are in Neutrino's log."""
+        selector = f"{JOB_NAME}={name},{INDEX}={index}"
+        pods, _ = self._api.items(f"{self._core}/pods", {"labelSelector": selector})
+        for pod in pods:
+            path = f"{self._core}/pods/{pod['metadata']['name']}/log"
+            yield from self._api.text(path, {"tailLines": tail}).splitlines()
+
+    def terminate(self, name: str) -> None:
+        """Delete the Job. In the foreground: it stays until its pods are gone, and until `release`."""
+        body = {"propagationPolicy": "Foreground"}
+        with suppress(WorkNotFound):
+            self._api.call("DELETE", f"{self._jobs}/{name}", body)
+
+    def release(self, name: str) -> None:
+        """Take our finalizer off. What is over is deleted by its time to live, what is not by the one who deletes it."""
+        self._drop_token(name)
+        self._patch(f"{self._jobs}/{name}", {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}})
+        self._informer.forget(name)
+
+    def watch(self, on_change: Callable[[str], None], stop: threading.Event) -> None:
+        self._informer.run(on_change, stop)
+
+
+def remove_jobs(api: KubeApi, namespace: str, pool: str) -> int:
+    """Delete all Jobs of a pool with what belongs to them, recorded or not; returns how many."""
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    jobs, _ = api.items(path, {"labelSelector": f"{POOL_LABEL}={pool}"})
+    for job in jobs:
+        name = job["metadata"]["name"]
+        with suppress(WorkNotFound):
+            api.call("DELETE", f"{path}/{name}", {"propagationPolicy": "Background"})
+            patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
+            api.call("PATCH", f"{path}/{name}", patch, kind=STRATEGIC)
+    return len(jobs)

@@ -1,0 +1,200 @@
+"""One attempt in the eyes of its launcher: what is known of its pods, what is said about it, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cloud_adapters.compute import Compute, Phase, Status, Work
+from cloud_adapters.compute_errors import ComputeError, WorkRefused
+from orchestrator.domain.document import parse
+from orchestrator.domain.ids import decode_attempt, encode
+from orchestrator.domain.protocol import Lease, PodWait
+from orchestrator.domain.state import Reason
+from workers.backoff import Backoff
+
+Ending = tuple[Reason, str, int | None]
+Move = Callable[[Callable[[], None]], Awaitable[None]]
+
+COMMAND = ("python", "-m", "workers.pod")
+JOB_LABEL, EPOCH_LABEL = "neutrino/job", "neutrino/epoch"
+_BEATS_TO_BE_SURE = 2  # the first one may have been on its way already
+_LOOK_AGAIN = 0.5
+_MARGIN = 600.0  # seconds for an image and the inputs, beside the job's own timeout
+
+
+def work_name(attempt: str) -> str:
+    """`j-7f3k1.2` as `j-7f3k1-2`, which is a name that Kubernetes takes."""
+    return attempt.replace(".", "-")
+
+
+class Flight:
+    """`task` is set while its Job is being made. `over`: its row has ended, or our report of that is on its way."""
+
+    def __init__(self, attempt: str) -> None:
+        self.attempt = attempt
+        self.work = work_name(attempt)
+        self.task: asyncio.Task[None] | None = None
+        self.over = self.cancelling = self.draining = self.terminating = self.clearing = False
+        self.verdict: Ending | None = None
+        self.wait: PodWait | None = None
+        self._told: PodWait | None = None
+        self._had_pieces = False
+        self._seen = False
+        self._ended_at: int | None = None
+
+    @staticmethod
+    def attempt_of(work: str) -> str:
+        """The attempt whose work has this name."""
+        job, _, epoch = work.rpartition("-")
+        return f"{job}.{epoch}"
+
+    def say(self, reason: Reason, message: str) -> None:
+        """What the job shall show until something else is said."""
+        self.wait = PodWait(attempt=self.attempt, reason=reason, message=message[:2048])
+
+    def news(self) -> PodWait | None:
+        """What has not been told yet."""
+        if self.wait == self._told:
+            return None
+        self._told = self.wait
+        return self.wait
+
+    def unheard(self) -> None:
+        """What was told last did not arrive."""
+        self._told = None
+
+    def take(self, status: Status | None, beats: int) -> bool:
+        """Look at its pods; `beats` counts the heartbeats so far. True when the API should hear, or be asked, soon.
+
+        That all pods have ended does not mean that nobody has reported: the pods do that themselves. Only when the API,
+        asked after that, says that the attempt still lives, the end is ours to report."""
+        before = self.wait
+        if status is not None:
+            self._seen = True
+            self._had_pieces |= bool(status.pieces)
+        if self._ended(status):
+            if self._ended_at is None:
+                self._ended_at = beats
+            if self.cancelling or beats >= self._ended_at + _BEATS_TO_BE_SURE:
+                self.verdict = self._ending(status)
+            return True
+        self._ended_at = None
+        if status is not None:
+            self._describe(status)
+        return self.wait != before
+
+    def must_go(self, status: Status | None) -> bool:
+        """Whether its pods are to be asked to end."""
+        if status is None or self.terminating or self._ended(status):
+            return False
+        return self.cancelling or self.draining or status.doomed
+
+    def _ended(self, status: Status | None) -> bool:
+        if status is None:
+            return self._seen
+        if status.pieces:
+            return status.gone
+        return self._had_pieces or status.doomed
+
+    def _ending(self, status: Status | None) -> Ending:
+        if self.cancelling:
+            return Reason.CANCELLED_BY_USER, "Cancelled.", None
+        failed = None if status is None else status.telling
+        if failed is not None and failed.phase is Phase.FAILED and failed.reason is not None:
+            return failed.reason, failed.message, failed.exit_code
+        if self.draining:
+            return Reason.PREEMPTED, "Its cluster is being drained.", None
+        if failed is None:
+            return Reason.PREEMPTED, "Its pod was deleted, and nobody saw its end.", None
+        return Reason.INFRA_ERROR, "Its pods ended without a report.", None
+
+    def _describe(self, status: Status) -> None:
+        told = status.telling
+        if told is None:
+            text = f"Kubernetes makes no pod: {status.why}" if status.why else "Waiting for its pod."
+            self.say(Reason.POD_REFUSED if status.why else Reason.POD_STARTING, text)
+        elif told.hopeless and told.reason is not None:
+            self.verdict = (told.reason, told.message, None)
+        elif told.phase is Phase.RUNNING:
+            places = sorted({piece.place for piece in status.pieces if piece.place})
+            self.say(Reason.CLAIMED, f"Running in {self.work} on {', '.join(places)}.")
+        elif told.reason is not None:
+            self.say(told.reason, told.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Launching:
+    """Makes an attempt's pods. `env` is what every pod of this pool is told; times in seconds."""
+
+    env: Mapping[str, str]
+    grace: float
+    drain: float
+
+    def work(self, lease: Lease) -> Work:
+        """What a lease asks for. Raises InvalidSpec for a job that this release cannot read."""
+        spec, attempt = parse(lease.document), decode_attempt(lease.attempt)
+        needs = spec.resources
+        return Work(
+            name=work_name(lease.attempt),
+            command=COMMAND,
+            env={**self.env, "NEUTRINO_WORKER_NAME": work_name(lease.attempt)},
+            token=lease.token,
+            image=spec.image,
+            labels={JOB_LABEL: encode("j", attempt.job_id), EPOCH_LABEL: str(attempt.epoch)},
+            secrets=spec.secrets,
+            nodes=needs.nodes,
+            cpu=needs.cpu,
+            memory=needs.memory,
+            gpu=needs.gpu,
+            deadline=lease.timeout_seconds + self.drain + _MARGIN,
+            grace=self.drain + self.grace + 10.0,
+        )
+
+    async def launch(
+        self, flight: Flight, work: Any, compute: Compute, move: Move, speak: Callable[[], None]
+    ) -> Ending | None:
+        """Make the pods once those of the attempt before are gone. Returns how the attempt ends when that cannot be."""
+        await self._predecessors_gone(flight, compute, move, speak)
+        backoff = Backoff()
+        while not (flight.over or flight.cancelling or flight.draining):
+            try:
+                await move(lambda: compute.launch(work))
+            except WorkRefused as error:
+                return Reason.POD_REFUSED, f"The cluster refuses it. {error}", None
+            except ComputeError as error:
+                if not error.retryable:
+                    return Reason.INFRA_ERROR, f"Its pod cannot be made. {error}", None
+                flight.say(Reason.POD_STARTING, f"Its pod cannot be made yet. {error}")
+                speak()
+                await backoff.wait(error)
+            else:
+                return None
+        if flight.over:
+            return None
+        reason = Reason.CANCELLED_BY_USER if flight.cancelling else Reason.PREEMPTED
+        return reason, "Stopped before its pod was made.", None
+
+    async def _predecessors_gone(self, flight: Flight, compute: Compute, move: Move, speak: Callable[[], None]) -> None:
+        """Two attempts of one job must never run at once, whatever became of the first one's lease."""
+        job = flight.work.rpartition("-")[0]
+        asked: set[str] = set()
+        while not flight.over:
+            there = [
+                name
+                for name, status in compute.inventory().items()
+                if name != flight.work and name.rpartition("-")[0] == job and not status.gone
+            ]
+            if not there:
+                return
+            flight.say(Reason.POD_STARTING, f"Waiting until the pods of {', '.join(there)} are gone.")
+            speak()
+            for name in set(there) - asked:
+                try:
+                    await move(lambda name=name: compute.terminate(name))  # type: ignore[misc]
+                    asked.add(name)
+                except ComputeError:
+                    continue  # it is asked again at the next look
+            await asyncio.sleep(_LOOK_AGAIN)

@@ -1,0 +1,401 @@
+"""The launcher: `python -m workers.launcher`. A light worker whose attempts run as pods on its pool's cluster.
+
+It hears the bell, claims, makes a Job for each attempt, and keeps the lease until the pod has taken it over. From then
+on it watches: it says why pods wait, reports the end of those that could not, and stops those that shall stop. Pods
+outlive it; whoever comes next under its name adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from typing import TypeVar
+
+from cloud_adapters.compute_errors import ComputeError
+from orchestrator.broker import celery_app
+from orchestrator.domain.errors import NeutrinoError
+from orchestrator.domain.protocol import (
+    Heartbeat,
+    HeartbeatReply,
+    Lease,
+    RegisterWorker,
+    Report,
+    WorkerRegistered,
+)
+from orchestrator.domain.state import Reason
+from workers import places
+from workers.api import Api
+from workers.backoff import Backoff
+from workers.doorbell import Doorbell
+from workers.exchange import Exchange
+from workers.flight import Flight, work_name
+from workers.pulse import Pulse
+from workers.settings import Settings
+from workers.zygote import clock
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_TICK = 1.0
+_AT_ONCE = 8  # calls to the cluster, and as many to the API
+_SILENCE = 10.0  # seconds without the cluster's answer after which nothing new is claimed
+_SPEAK_AFTER = 0.3  # seconds in which more news may join a heartbeat
+_NO_JOB = "The cluster has no Job for this attempt; the launcher may have died while it made one."
+
+
+class Launcher:
+    """One pool's launcher. `run()` returns when it is asked to go; the pods stay."""
+
+    def __init__(self, settings: Settings, env: dict[str, str]) -> None:
+        self._settings = settings
+        self._env = env
+        self._api = Api(settings.api_url, settings.token)
+        self._calls = ThreadPoolExecutor(_AT_ONCE, "call")
+        self._moves = ThreadPoolExecutor(_AT_ONCE, "cluster")
+        self._exchange = Exchange(
+            settings.slots,
+            worker=lambda: self._worker,
+            call=lambda batch: self._call(lambda: self._api.report(batch)),
+            free=self._free_slots,
+            on_lease=self._begin,
+            on_unknown=self._register_again,
+        )
+        self._pulse = Pulse(self._heartbeat, self._obey, lambda _until: None, self._register_again)
+        self._flights: dict[str, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._worker = ""
+        self._beats = 0
+        self._draining = False
+        self._checking = False
+        self._speaking = False
+        self._place: places.Place | None = None
+        self._leave = asyncio.Event()
+        self._stop = threading.Event()
+
+    async def run(self) -> None:
+        """Work until asked to go. Raises NeutrinoError when the API or the cluster refuses this launcher."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._leave.set)
+        leaving = asyncio.create_task(self._leave.wait())
+        starting = asyncio.create_task(self._start())
+        await asyncio.wait([starting, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            working = [asyncio.create_task(part) for part in (self._exchange.run(), self._pulse.run(), self._watch())]
+            await asyncio.wait([*working, leaving], return_when=asyncio.FIRST_COMPLETED)
+            for task in working:
+                if task.done():
+                    task.result()  # a part that failed takes the launcher down, loudly
+                task.cancel()
+            await self._finish_launches()
+        self._stop.set()
+
+    async def _finish_launches(self) -> None:
+        """What was claimed shall have its Job before we go; the lease holds that long."""
+        launches = [flight.task for flight in self._flights.values() if flight.task is not None]
+        if launches:
+            await asyncio.wait(launches, timeout=5.0)
+
+    async def _start(self) -> None:
+        registered = await self._register()
+        if registered.pods is None:
+            raise NeutrinoError(
+                f"Pool {self._settings.pool} is not one of pods.",
+                hint="Make one with `neutrino pool create NAME --cluster CLUSTER`.",
+            )
+        self._place = await self._move(lambda: places.open_place(registered, self._settings, self._env))
+        self._listen(registered)
+        loop = asyncio.get_running_loop()
+        compute = self._place.compute
+        watching = threading.Thread(
+            target=compute.watch,
+            args=(lambda name: loop.call_soon_threadsafe(self._consider, name), self._stop),
+            name="informer",
+            daemon=True,
+        )
+        watching.start()
+
+    async def _register(self) -> WorkerRegistered:
+        settings = self._settings
+        body = RegisterWorker(
+            name=settings.name,
+            pool=settings.pool,
+            slots=settings.slots,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=metadata.version("neutrino-ai"),
+            outlived=True,
+        )
+        backoff = Backoff()
+        while True:
+            asked = clock()
+            try:
+                registered = await self._call(lambda: self._api.register(body))
+            except NeutrinoError as error:
+                if not error.retryable:
+                    raise
+                await backoff.wait(error)
+                continue
+            self._worker = registered.worker
+            self._pulse.begin(asked, registered.lease_seconds, registered.heartbeat_seconds)
+            log.info("Registered as %s (%s) for pool %s.", registered.worker, settings.name, settings.pool)
+            return registered
+
+    def _listen(self, registered: WorkerRegistered) -> None:
+        loop = asyncio.get_running_loop()
+        pool_queue, own_queue = registered.queues
+        Doorbell(
+            celery_app(self._settings.redis_url),
+            worker=registered.worker,
+            pool_queue=pool_queue,
+            own_queue=own_queue,
+            on_work=lambda: loop.call_soon_threadsafe(self._exchange.work_waits),
+            on_beat=lambda: loop.call_soon_threadsafe(self._pulse.beat_now),
+        ).start()
+
+    def _register_again(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._register_once_more())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _register_once_more(self) -> None:
+        log.error("The API does not know this launcher any more. Registering anew.")
+        await self._register()
+
+    async def _call(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._calls, work)
+
+    async def _move(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._moves, work)
+
+    @property
+    def _ready(self) -> bool:
+        return self._place is not None and self._place.compute.synced.is_set()
+
+    def _free_slots(self) -> int:
+        if self._place is None or not self._ready or self._draining or self._leave.is_set():
+            return 0
+        if (since := self._place.compute.silent_since) is not None and time.time() - since > _SILENCE:
+            return 0
+        return max(0, self._settings.slots - len(self._flights))
+
+    def _begin(self, lease: Lease) -> None:
+        assert self._place is not None
+        flight = self._adopt(lease.attempt)
+        try:
+            work = self._place.launching.work(lease)
+        except NeutrinoError as error:
+            text = f"This launcher cannot read the job; it may be older than the API. {error}"
+            self._report(flight, Reason.INFRA_ERROR, text)
+            return
+        flight.task = asyncio.get_running_loop().create_task(self._launch(flight, work))
+
+    def _adopt(self, attempt: str) -> Flight:
+        flight = self._flights.setdefault(attempt, Flight(attempt))
+        return flight
+
+    async def _launch(self, flight: Flight, work: object) -> None:
+        assert self._place is not None
+        end = await self._place.launching.launch(
+            flight, work, self._place.compute, self._move, lambda: self._speak(flight)
+        )
+        flight.task = None
+        if end is not None and not flight.over:
+            self._report(flight, *end)
+        self._consider(flight.work)
+
+    def _consider(self, name: str) -> None:
+        """Something has changed about some work, or may have."""
+        if self._place is None:
+            return
+        status = self._place.compute.status(name)
+        flight = self._flights.get(attempt := Flight.attempt_of(name))
+        if flight is None:
+            if status is not None and not self._leave.is_set():
+                self._adopt(attempt)  # the next heartbeat tells whether its attempt still lives
+                self._soon()
+            return
+        if flight.task is not None or flight.clearing:
+            return
+        if flight.over:
+            self._clear(flight)
+            return
+        if flight.take(status, self._beats):
+            self._soon()
+        if flight.verdict is not None:
+            self._report(flight, *flight.verdict)
+        elif flight.must_go(status):
+            self._terminate(flight)
+
+    def _speak(self, flight: Flight) -> None:
+        if flight.wait is not None:
+            self._soon()
+
+    def _soon(self) -> None:
+        """A heartbeat soon, which carries what others may want to say as well."""
+        if not self._speaking:
+            self._speaking = True
+            asyncio.get_running_loop().call_later(_SPEAK_AFTER, self._pulse.beat_now)
+
+    def _report(self, flight: Flight, reason: Reason, message: str, exit_code: int | None = None) -> None:
+        flight.over = True
+        report = Report(attempt=flight.attempt, reason=reason, message=message[:4096], exit_code=exit_code)
+        self._exchange.report(report)
+        self._clear(flight)
+
+    def _terminate(self, flight: Flight) -> None:
+        if not flight.terminating:
+            flight.terminating = True
+            self._do(self._insist(flight, "terminate"))
+
+    def _clear(self, flight: Flight) -> None:
+        """Its attempt is over: nothing of it shall be left."""
+        if not flight.clearing and flight.task is None:
+            flight.clearing = True
+            self._do(self._cleared(flight))
+
+    async def _cleared(self, flight: Flight) -> None:
+        assert self._place is not None
+        compute = self._place.compute
+        while (status := compute.status(flight.work)) is not None and not status.gone:
+            if not flight.terminating:
+                flight.terminating = True
+                await self._insist(flight, "terminate")
+            await asyncio.sleep(_TICK / 5)
+        await self._insist(flight, "release")
+        self._flights.pop(flight.attempt, None)
+        self._exchange.slot_freed()
+
+    async def _insist(self, flight: Flight, what: str) -> None:
+        assert self._place is not None
+        act = getattr(self._place.compute, what)
+        backoff = Backoff()
+        while True:
+            try:
+                await self._move(lambda: act(flight.work))
+            except ComputeError as error:
+                await backoff.wait(error)
+            else:
+                return
+
+    def _do(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _heartbeat(self) -> HeartbeatReply:
+        self._speaking = False
+        living = [flight for flight in self._flights.values() if not flight.over]
+        held = {flight.attempt for flight in living} | self._exchange.unsent
+        waits = tuple(wait for flight in living if (wait := flight.news()) is not None)
+        beat = Heartbeat(worker=self._worker, attempts=tuple(held), launcher=True, waits=waits)
+        number = self._beats + 1
+        try:
+            reply = await self._call(lambda: self._api.heartbeat(beat))
+        except NeutrinoError:
+            for flight in living:
+                flight.unheard()
+            raise
+        self._beats = number
+        return reply
+
+    async def _obey(self, reply: HeartbeatReply) -> None:
+        self._draining = reply.drain
+        for name in reply.lost:
+            self._exchange.forget(name)
+            if (flight := self._flights.get(name)) and not flight.over:
+                flight.over = True
+                self._clear(flight)
+        for name in reply.cancel:
+            if (flight := self._flights.get(name)) and not flight.cancelling:
+                flight.cancelling = True
+                self._consider(flight.work)
+        if reply.drain:
+            for flight in list(self._flights.values()):
+                flight.draining = True
+        if reply.waiting:
+            self._exchange.work_waits()
+        if reply.check and not self._checking:
+            self._checking = True
+            self._do(self._check())
+        if reply.orphans:
+            await self._settle_orphans(reply.orphans)
+        for flight in list(self._flights.values()):
+            self._consider(flight.work)
+
+    async def _settle_orphans(self, orphans: tuple[str, ...]) -> None:
+        """Attempts that are ours, and that we did not name: pods of a predecessor, or claims that never became one."""
+        assert self._place is not None
+        await self._exchange.settled()
+        for name in set(orphans) - self._flights.keys() - self._exchange.unsent:
+            flight = self._adopt(name)
+            if self._ready and self._place.compute.status(work_name(name)) is None:
+                self._report(flight, Reason.INFRA_ERROR, _NO_JOB)
+
+    async def _check(self) -> None:
+        assert self._place is not None
+        try:
+            found = await self._move(self._place.check)
+            await self._call(lambda: self._api.checked(found))
+        except NeutrinoError as error:
+            log.warning("The check of the cluster could not be told: %s", error)
+        finally:
+            self._checking = False
+
+    async def _watch(self) -> None:
+        """What no event tells: Jobs without pods, Jobs deleted by hand, and an API server that is silent."""
+        assert self._place is not None
+        compute = self._place.compute
+        while True:
+            await asyncio.sleep(_TICK)
+            if not self._ready:
+                continue
+            try:
+                await self._move(compute.look_around)
+            except ComputeError as error:
+                log.warning("%s", error)
+            for name in {*compute.inventory(), *(flight.work for flight in self._flights.values())}:
+                self._consider(name)
+            self._exchange.slot_freed()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a launcher until it is asked to go. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m workers.launcher", description=__doc__)
+    parser.add_argument("--remove-all", action="store_true", help="delete every Job of the pool and end")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=os.environ.get("NEUTRINO_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("celery").setLevel(logging.WARNING)  # otherwise each bell is a line
+    env = dict(os.environ)
+    try:
+        settings = places.settings_from(env)
+        if options.remove_all:
+            places.remove_all(settings, env)
+        else:
+            asyncio.run(Launcher(settings, env).run())
+    except NeutrinoError as error:
+        sys.stderr.write(f"neutrino launcher: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    os._exit(code)  # a thread that is stuck in a network call must not hold up the end

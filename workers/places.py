@@ -1,0 +1,78 @@
+"""What a launcher is told from outside, and the place that its pool names: a cluster, opened."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cloud_adapters.cluster.access import open_cluster
+from cloud_adapters.cluster.check import Wanted, examine
+from cloud_adapters.cluster.compute import KubernetesCompute, remove_jobs
+from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.compute import Compute
+from orchestrator.domain.errors import NeutrinoError
+from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef
+from orchestrator.domain.protocol import PodPool, WorkerRegistered
+from workers.flight import Launching
+from workers.settings import Settings
+
+_TOLD = ("NEUTRINO_GRACE_SECONDS", "NEUTRINO_DRAIN_SECONDS", "NEUTRINO_MAX_PROCESSES", "NEUTRINO_LOG_LEVEL")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a launcher's pods go, and how they are made; `check` looks at what the launcher may do there."""
+
+    compute: Compute
+    launching: Launching
+    check: Callable[[], Checked]
+
+
+def settings_from(env: Mapping[str, str]) -> Settings:
+    """The settings of a launcher. Its name stays the same over restarts and moves: it is how its pods are found again.
+    Raises NeutrinoError naming the variable that is missing or wrong."""
+    pool = env.get("NEUTRINO_POOL") or "local"
+    fallback = {"NEUTRINO_WORKER_NAME": f"launcher-{pool}", "NEUTRINO_DATA_DIR": tempfile.gettempdir()}
+    return Settings.from_env(fallback | {"NEUTRINO_SLOTS": "100"} | {name: text for name, text in env.items() if text})
+
+
+def _spot(pool: PodPool, name: str, namespace: str, env: Mapping[str, str]) -> Spot:
+    settings = pool.settings
+    image = settings.image or env.get("NEUTRINO_POD_IMAGE", "")
+    if not image:
+        raise NeutrinoError(
+            f"Pool {name} has no image for jobs that name none.",
+            hint="Set NEUTRINO_POD_IMAGE, or the image of the pool, to the worker image.",
+        )
+    account = settings.service_account or env.get("NEUTRINO_POD_SERVICE_ACCOUNT") or None
+    return Spot(namespace, name, settings.model_copy(update={"service_account": account}), image)
+
+
+def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[str, str]) -> Place:
+    """Open the cluster of a launcher's pool. Raises the errors of `cloud_adapters.compute_errors`, and NeutrinoError for
+    what is missing."""
+    pool = registered.pods
+    assert pool is not None
+    api, namespace = open_cluster(pool.cluster)
+    spot = _spot(pool, settings.pool, env.get("NEUTRINO_NAMESPACE") or namespace, env)
+    told = {name: env[name] for name in _TOLD if env.get(name)}
+    pods_env = {
+        **pool.settings.env,
+        **told,
+        "NEUTRINO_API_URL": env.get("NEUTRINO_POD_API_URL") or settings.api_url,
+    }
+    wanted = Wanted(spot, pods_env, registered.store, pool.gpu)
+    return Place(
+        compute=KubernetesCompute(api, spot),
+        launching=Launching(pods_env, settings.grace, settings.drain),
+        check=lambda: Checked(worker=registered.worker, checks=examine(api, wanted)),
+    )
+
+
+def remove_all(settings: Settings, env: Mapping[str, str]) -> int:
+    """Delete every Job of the pool, whatever it does, as before an uninstallation; returns how many. The cluster is the
+    one of $KUBECONFIG, or the one that this process runs in."""
+    kind = ClusterKind.KUBECONFIG if env.get("KUBECONFIG") else ClusterKind.INCLUSTER
+    api, namespace = open_cluster(ClusterRef(kind=kind))
+    return remove_jobs(api, env.get("NEUTRINO_NAMESPACE") or namespace, settings.pool)

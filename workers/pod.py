@@ -1,0 +1,249 @@
+"""The process inside a pod: `python -m workers.pod`. It takes its attempt over from the launcher, runs it with the same
+parts as any worker, and reports.
+
+Of several nodes the first one speaks for the attempt: it renews the lease, ships the lines, publishes, and reports
+success once all others have ended well. The others write their lines to the pod's own log; one that fails reports that
+itself, which ends the attempt on all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.domain.errors import LeaseLost, NeutrinoError
+from orchestrator.domain.protocol import AppendBatch, Appended, HeartbeatReply, NodeBeat, PodLease, Report, ReportBatch
+from orchestrator.domain.state import Reason
+from workers import proctree
+from workers.api import Api
+from workers.attempt import Attempt, Host
+from workers.backoff import Backoff
+from workers.depot import Depot
+from workers.folders import Folders
+from workers.gpus import Shares, inventory
+from workers.home import Home
+from workers.limits import OomWatch
+from workers.nodes import Nodes
+from workers.pulse import Pulse
+from workers.runner import Runner
+from workers.settings import Settings
+from workers.shipper import Shipper
+from workers.verdict import Verdict
+from workers.zygote import clock
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+TERMINATION_LOG = "/dev/termination-log"
+_TICK = 0.5
+_CALLS_AT_ONCE = 4
+_MOVES_AT_ONCE = 4
+_CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
+_DRAINED = Verdict(Reason.PREEMPTED, "Its pod was asked to go; what was checkpointed is kept.")
+
+
+class Pod:
+    """One attempt in a pod of its own. `run()` returns the exit code."""
+
+    def __init__(self, settings: Settings, nodes: Nodes, runner: Runner) -> None:
+        self._settings = settings
+        self._nodes = nodes
+        self._runner = runner
+        self._api = Api(settings.api_url, settings.token)
+        self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "call")
+        self._done = False
+        self._others_done = 0
+        self._asked_to_go = False
+        self._heard = asyncio.Event()
+        self._attempt: Attempt | None = None
+
+    async def run(self) -> int:
+        """Take over, live, report. 0 when the attempt succeeded, or was over already and nothing is wanted."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self._runner.attach(lambda _name, leader: self._attempt and self._attempt.started(leader))
+        asked = clock()
+        try:
+            given = await self._insist(lambda: self._api.attach(self._nodes.index))
+        except LeaseLost:
+            log.info("The attempt went on without this pod; nothing to do.")
+            return 0
+        if self._asked_to_go:
+            return await self._report(given, Report(attempt=given.lease.attempt, reason=Reason.PREEMPTED))
+        self._pulse = Pulse(self._beat, self._obey, self._runner.alive, lambda: None)
+        self._pulse.begin(asked, given.lease_seconds, given.heartbeat_seconds)
+        return await self._live(given)
+
+    async def _live(self, given: PodLease) -> int:
+        shipper = Shipper(self._send if self._nodes.leads else _print, lambda _name: self._lose())
+        self._attempt = attempt = Attempt(given.lease, self._host(shipper, given.store))
+        working = [asyncio.create_task(part) for part in (self._pulse.run(), shipper.run(), self._watch(attempt))]
+        living = asyncio.create_task(attempt.live())
+        try:
+            await asyncio.wait([living, *working], return_when=asyncio.FIRST_COMPLETED)
+            for task in working:
+                if task.done():
+                    task.result()  # a part that failed takes the pod down, loudly
+            report = await living
+            return 0 if report is None else await self._end(given, report)
+        finally:
+            for task in working:
+                task.cancel()
+
+    def _host(self, shipper: Shipper, store: str) -> Host:
+        data = self._settings.data_dir
+        return Host(
+            self._settings,
+            self._runner,
+            shipper,
+            Depot(self._api, lambda: store, data / "cache"),
+            Folders(data / "attempts"),
+            ThreadPoolExecutor(_MOVES_AT_ONCE, "move"),
+            OomWatch(),
+            Shares(inventory()),
+            env=self._nodes.environment,
+            publishes=self._nodes.leads,
+        )
+
+    async def _end(self, given: PodLease, report: Report) -> int:
+        if report.reason is Reason.CANCELLED_BY_USER:
+            return 0  # the launcher says so when all pods are gone
+        if report.reason is not Reason.SUCCEEDED:
+            return await self._report(given, self._nodes.signed(report))
+        self._done = True
+        self._pulse.beat_now()
+        if self._nodes.leads:
+            while self._others_done < self._nodes.count - 1 and not self._gone:
+                self._heard.clear()
+                await self._heard.wait()
+            return 0 if self._gone else await self._report(given, report)
+        await self._insist(lambda: self._api.node(NodeBeat(node=self._nodes.index, done=True)))
+        return 0
+
+    @property
+    def _gone(self) -> bool:
+        return self._pulse.expired or (self._attempt is not None and self._attempt.lost)
+
+    async def _report(self, given: PodLease, report: Report) -> int:
+        if report.message:
+            with suppress(OSError):
+                Path(TERMINATION_LOG).write_text(report.message, encoding="utf-8")
+        answer = await self._insist(lambda: self._api.report(ReportBatch(worker=given.worker, reports=(report,))))
+        if answer.lost:
+            log.warning("The report came too late.")
+        return 0 if report.reason is Reason.SUCCEEDED else 1
+
+    async def _insist(self, work: Callable[[], Result]) -> Result:
+        """Do it until it is answered. Raises the NeutrinoError that trying again does not mend."""
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._call(work)
+            except NeutrinoError as error:
+                if not error.retryable:
+                    raise
+                await backoff.wait(error)
+
+    async def _call(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._calls, work)
+
+    async def _send(self, batch: AppendBatch) -> Appended:
+        return await self._call(lambda: self._api.append(batch))
+
+    async def _beat(self) -> HeartbeatReply:
+        reply = await self._call(lambda: self._api.node(NodeBeat(node=self._nodes.index, done=self._done)))
+        self._others_done = reply.done
+        return reply
+
+    async def _obey(self, reply: HeartbeatReply) -> None:
+        assert self._attempt is not None
+        if reply.lost:
+            self._lose()
+        elif reply.cancel:
+            self._attempt.stop(_CANCELLED, self._settings.grace)
+        elif self._asked_to_go:
+            self._attempt.stop(_DRAINED, self._settings.drain)
+        self._heard.set()
+
+    async def _watch(self, attempt: Attempt) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            if self._pulse.expired and not attempt.lost:
+                log.error("No answer from the API for too long: giving up.")
+                self._lose()
+            attempt.check_limits(proctree.parents())
+
+    def _lose(self) -> None:
+        if self._attempt is not None and not self._attempt.lost:
+            self._attempt.lose()
+        self._heard.set()
+
+    def _on_signal(self) -> None:
+        """The pod is to go. Whether that is a cancellation or a drain, the next heartbeat tells."""
+        if self._asked_to_go and self._attempt is not None:
+            self._attempt.kill()
+        self._asked_to_go = True
+        if self._attempt is not None:
+            self._pulse.beat_now()
+            asyncio.get_running_loop().call_later(
+                self._settings.grace / 5, self._attempt.stop, _DRAINED, self._settings.drain
+            )
+
+
+async def _print(batch: AppendBatch) -> Appended:
+    """What the other nodes say goes to the pod's own log."""
+    for append in batch.appends:
+        for line in append.lines:
+            sys.stdout.write(f"{line.text}\n")
+    sys.stdout.flush()
+    return Appended()
+
+
+def settings_from(env: dict[str, str]) -> Settings:
+    """The settings of a pod. Raises NeutrinoError naming the variable that is missing."""
+    path = env.get("NEUTRINO_TOKEN_FILE", "")
+    try:
+        token = Path(path).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise NeutrinoError(f"The token of the attempt cannot be read: {error}.") from error
+    return Settings.from_env(
+        {**env, "NEUTRINO_TOKEN": token, "REDIS_URL": "none", "NEUTRINO_SLOTS": "1", "NEUTRINO_POOL": "pod"}
+    )
+
+
+def main() -> int:
+    """Run the attempt of this pod. Returns the exit code."""
+    logging.basicConfig(
+        level=os.environ.get("NEUTRINO_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        settings = settings_from(dict(os.environ))
+        nodes = Nodes.from_env(os.environ)
+        proctree.hide_memory()
+        home = Home.take(settings.data_dir, settings.name)
+        runner = Runner(home.lock, home.folder, settings.most_processes, settings.slots)
+        log.info("Pod %s, node %d of %d.", socket.gethostname(), nodes.index, nodes.count)
+        try:
+            return asyncio.run(Pod(settings, nodes, runner).run())
+        finally:
+            runner.close()
+    except NeutrinoError as error:
+        sys.stderr.write(f"neutrino pod: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    os._exit(code)  # a thread that is stuck in a network call must not hold up the end
