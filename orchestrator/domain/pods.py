@@ -114,6 +114,10 @@ class PodSettings(Model):
     shm: Memory = Field(default=1024**3, ge=1024**2)
     max_nodes: int = Field(default=16, ge=1, le=1024)
     secrets: tuple[KubernetesName, ...] = Field(default=(), max_length=64)
+    env: dict[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w{0,127}$")],
+        Annotated[str, StringConstraints(max_length=4096)],
+    ] = Field(default_factory=dict, max_length=64)
     node_selector: dict[NodeLabel, NodeValue] = Field(default_factory=dict, max_length=32)
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32)
 

@@ -12,6 +12,7 @@ from orchestrator.domain.protocol import Health
 from orchestrator.domain.views import StatusView, WhoAmI
 from orchestrator.sdk.audit import Audit
 from orchestrator.sdk.binding import Bound, D, Operation
+from orchestrator.sdk.clusters import Clusters
 from orchestrator.sdk.drivers import Async, Sync
 from orchestrator.sdk.files import Files
 from orchestrator.sdk.fleet import Pools, Tokens, Workers
@@ -40,6 +41,7 @@ class _Api(Bound[D], Generic[D]):
         self.migrations = Migrations(driver)
         self.files = Files(driver)
         self.pools = Pools(driver)
+        self.clusters = Clusters(driver)
         self.workers = Workers(driver)
         self.tokens = Tokens(driver)
         self.audit = Audit(driver)

@@ -21,7 +21,7 @@ _ATTACH = """
       lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second' ELSE lease_expires_at END
     FROM jobs j, pools p
     WHERE a.job_id = :job_id AND a.epoch = :epoch AND j.id = a.job_id AND p.id = a.pool_id
-    RETURNING j.document, j.workspace_id, p.store, p.id AS pool_id
+    RETURNING j.document, j.workspace_id, j.traceparent, p.store, p.id AS pool_id
 """
 
 
@@ -47,7 +47,7 @@ _BEAT = f"""
         THEN array_append(coalesce(a.done_nodes, '{{}}'), :node) ELSE a.done_nodes END
     FROM held JOIN jobs j ON j.id = held.job_id
     WHERE a.job_id = held.job_id AND a.epoch = held.epoch
-    RETURNING j.state, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
+    RETURNING j.state, a.asked, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
 """
 
 
@@ -56,8 +56,9 @@ def beat(connection: Connection, attempt: AttemptId, said: NodeBeat, lease: floa
     values = {**attempt._asdict(), "node": said.node, "done": said.done, "lease": lease}
     row = connection.execute(text(_BEAT), values).one_or_none()
     if row is None:
-        return NodeReply(live=False)
-    return NodeReply(live=True, cancel=row.state == JobState.CANCELLING, done=row.done)
+        return NodeReply(lost=(str(attempt),))
+    asked = {row.asked: (str(attempt),)} if row.asked else {}
+    return NodeReply(cancel=(str(attempt),) if row.state == JobState.CANCELLING else (), done=row.done, **asked)
 
 
 _SAY = f"""

@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from orchestrator.api.auth import WorkerOrAttempt
 from orchestrator.api.dependencies import Db
 from orchestrator.domain.errors import PermissionDenied
-from orchestrator.domain.ids import AttemptId, decode
+from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.pods import Checked
 from orchestrator.domain.protocol import NodeBeat, NodeReply, PodLease
 from orchestrator.settings import heartbeat_seconds, lease_seconds
@@ -31,10 +31,16 @@ def _attempt(caller: Principal) -> AttemptId:
 @router.post("/attach")
 def attach(db: Db, caller: WorkerOrAttempt, token: _Token, node: Annotated[int, Query(ge=0, le=1023)] = 0) -> PodLease:
     """A pod takes its attempt over from the launcher. 409 `lease_lost` when it is no longer the job's current one."""
+    attempt, worker_id = _attempt(caller), caller.worker_id
+    assert worker_id is not None
     with db.transaction() as connection:
-        lease, store = pods.attach(connection, _attempt(caller), node, token.credentials, lease_seconds())
+        lease, store = pods.attach(connection, attempt, node, token.credentials, lease_seconds())
     return PodLease(
-        lease=lease, store=store, lease_seconds=lease_seconds(), heartbeat_seconds=heartbeat_seconds()
+        lease=lease,
+        worker=encode("w", worker_id),
+        store=store,
+        lease_seconds=lease_seconds(),
+        heartbeat_seconds=heartbeat_seconds(),
     )
 
 
