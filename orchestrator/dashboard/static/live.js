@@ -111,3 +111,9 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();
 });
+
+// A form that only chooses what is shown needs no button while there are scripts.
+for (const form of document.querySelectorAll("form[data-auto]")) {
+  form.querySelector("button").hidden = true;
+  form.addEventListener("change", () => form.requestSubmit());
+}
