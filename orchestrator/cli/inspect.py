@@ -81,6 +81,12 @@ def _fields(job: JobView) -> Iterator[tuple[str, str | Text]]:
         yield "Finished", f"{_clock(job.finished_at)}  ({ago(job.finished_at)} ago)"
     if job.model:
         yield "Model", job.model
+    if job.moved_to:
+        yield "Moved to", job.moved_to
+    if job.standby:
+        yield "Standby", job.standby.message
+    if job.interruption_seconds is not None:
+        yield "Away", f"{job.interruption_seconds:.1f} s, the last time it was moved or interrupted"
 
 
 def _clock(at: datetime | None) -> str:
@@ -104,6 +110,10 @@ def tell(answer: Why) -> None:
     width = max((len(place.pool) for place in answer.considered), default=0)
     for place in answer.considered:
         write(safe(f"  {place.pool:<{width}}  {place.verdict}").plain + "\n")
+    for one in answer.tried:
+        write(safe(f"  tried {one.pool} {one.at:%H:%M:%S}: {one.reason}. {one.message}").plain + "\n")
+    if answer.standby:
+        write(safe(f"Standby: {answer.standby.message}").plain + "\n")
     if answer.hint:
         write(safe(f"Next: {answer.hint}").plain + "\n")
 

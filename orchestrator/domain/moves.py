@@ -1,8 +1,7 @@
-"""Jobs that go to another cloud, and what is copied ahead for them."""
+"""Jobs that go to another cloud."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -37,21 +36,4 @@ class MoveView(Model):
     egress_usd: float
     downtime_seconds: float
     considered: tuple[Considered, ...]
-    message: str
-
-
-class StandbyView(Model):
-    """What another cloud has of a job, should its own be lost.
-
-    `step` is the newest checkpoint there, `behind` how many newer ones are not there yet. The work since
-    `recovery_point`, when the job committed that checkpoint, would be done again. `recovery_seconds` is how long the
-    last interruption took, from the last sign of one attempt to the first of the next.
-    """
-
-    cloud: str
-    store: str | None
-    step: int | None
-    behind: int
-    recovery_point: datetime | None
-    age_seconds: float | None
     message: str

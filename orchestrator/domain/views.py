@@ -12,6 +12,7 @@ from orchestrator.domain.model import Line, Model
 from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import LogLine
 from orchestrator.domain.quantities import parse_gpu
+from orchestrator.domain.recovery import StandbyView
 from orchestrator.domain.spec import Cloud, Name
 from orchestrator.domain.state import AttemptState, JobState, ReplicaState
 
@@ -62,13 +63,20 @@ class AttemptView(Model):
 
 
 class JobView(JobSummary):
-    """A job with everything that belongs to it. `model` is the reference (`digits@1`) of what it made."""
+    """A job with everything that belongs to it. `model` is the reference (`digits@1`) of what it made.
+
+    `moved_to` is the cloud to which a person moved it. `interruption_seconds` is how long the last move or failure took
+    as the job itself saw it, from the last number that it logged to the first one after.
+    """
 
     document: dict[str, Any]
     spec_hash: str
     workspace: str
     attempts: tuple[AttemptView, ...]
     model: str | None
+    moved_to: str | None = None
+    standby: StandbyView | None = None
+    interruption_seconds: float | None = None
 
 
 class JobAccepted(Model):
@@ -160,6 +168,7 @@ class Why(Model):
     position: int | None = None
     considered: tuple[Considered, ...] = ()
     tried: tuple[Try, ...] = ()
+    standby: StandbyView | None = None
     hint: str | None = None
 
 

@@ -69,6 +69,8 @@ class Scheduler:
             except (ServerUnavailable, psycopg.OperationalError):
                 log.warning("the database does not answer; looking again")
                 self.stop.wait(_RECONNECT_SECONDS)
+        with suppress(ServerUnavailable), self._database.transaction() as connection:
+            components.left(connection, self._name)
 
     def _work(self, notices: psycopg.Connection[object]) -> None:
         while not self.stop.is_set():
@@ -95,12 +97,13 @@ class Scheduler:
     def _ring(self, rings: list[Ring]) -> None:
         for ring in rings:
             if ring.times:
-                self._bells.pool(ring.pool, ring.job_ids, ring.times)
+                self._bells.pool(ring.pool, ring.job_ids, ring.times, ring.traceparent)
 
     def _reconcile(self) -> None:
         reconciler.expire(self._database)
         reconciler.withdraw(self._database)
         reconciler.rebalance(self._database)
+        reconciler.copy_ahead(self._database)
         self._ring(reconciler.unheard(self._database))
 
     def _sign_of_life(self) -> None:

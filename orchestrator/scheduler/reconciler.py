@@ -9,7 +9,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Shape, share_out
 from orchestrator.domain.state import Reason
 from orchestrator.scheduler.dispatcher import Ring, idle_pools
-from orchestrator.store import components, idempotency, pools, queue
+from orchestrator.store import components, idempotency, pools, queue, standby
 from orchestrator.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,12 @@ def unheard(database: Database) -> list[Ring]:
         )
         for one in lost
     ]
+
+
+def copy_ahead(database: Database) -> int:
+    """Begin to copy checkpoints to the clouds that stand by; returns how many."""
+    with database.transaction() as connection:
+        return standby.replicate(connection)
 
 
 def sweep(database: Database) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from orchestrator.domain.freight import FREE, Prices
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Decision, Shape, place
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import Why
-from orchestrator.store import pools
+from orchestrator.store import checkpoints, pools, recovery, shaping
 
 _JOB = """
     SELECT id, state, reason, message, shape, not_before, not_before > clock_timestamp() AS held_back
@@ -57,31 +58,41 @@ def waiting(connection: Connection, jobs: Iterable[Row[Any]]) -> dict[int, str]:
     return {job.id: _sentence(job, decisions[job.shape]) for job in queued}
 
 
-def why(connection: Connection, job_id: int) -> Why:
-    """The reason and the next step of a job; the caller has made sure of the workspace."""
+def why(connection: Connection, job_id: int, prices: Prices = FREE) -> Why:
+    """The reason and the next step of a job, where it could be and what it would have to carry there, and where it was
+    tried before; the caller has made sure of the workspace."""
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     state, public_id = JobState(job.state), encode("j", job.id)
+    hint = _NEXT_STEP.get(state)
+    common: dict[str, Any] = {
+        "job": public_id,
+        "state": state,
+        "reason": job.reason,
+        "message": job.message,
+        "hint": hint and hint.format(id=public_id),
+        "tried": shaping.tried(connection, job_id),
+    }
+    if state.terminal:
+        return Why(**common)
+    freight = checkpoints.freight(connection, [job_id]).get(job_id)
+    shape = Shape.model_validate_json(job.shape).model_copy(update={"freight": freight})
     if state is not JobState.QUEUED:
-        hint = _NEXT_STEP.get(state)
-        hint = hint and hint.format(id=public_id)
-        return Why(job=public_id, state=state, reason=job.reason, message=job.message, hint=hint)
-    shape = Shape.model_validate_json(job.shape)
-    decision = place(shape, pools.states(connection))
-    position = connection.execute(text(_AHEAD), {"shape": job.shape, "id": job.id}).scalar_one() + 1
-    return Why(
-        job=public_id,
-        state=state,
-        reason=job.reason,
-        message=_sentence(job, decision),
-        position=position,
-        considered=decision.considered,
-        hint=_queued_hint(shape, decision),
-    )
+        considered = place(shape, pools.states(connection), prices).considered if freight else ()
+        return Why(**common, considered=considered, standby=recovery.view(connection, job_id))
+    decision = place(shape, pools.states(connection), prices)
+    waits = {
+        "message": _sentence(job, decision),
+        "position": connection.execute(text(_AHEAD), {"shape": job.shape, "id": job.id}).scalar_one() + 1,
+        "considered": decision.considered,
+        "hint": _queued_hint(shape, decision),
+        "standby": recovery.view(connection, job_id),
+    }
+    return Why(**common | waits)
 
 
-def plan(connection: Connection, shape: Shape) -> Why:
+def plan(connection: Connection, shape: Shape, prices: Prices = FREE) -> Why:
     """What would become of a job of this shape if it were submitted now."""
-    decision = place(shape, pools.states(connection))
+    decision = place(shape, pools.states(connection), prices)
     free = any(pool.free for pool in decision.pools)
     return Why(
         job="",

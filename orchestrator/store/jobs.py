@@ -16,17 +16,19 @@ from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.domain.views import AttemptView, EventView, JobSummary, JobView, Page
-from orchestrator.store import explain
+from orchestrator.store import explain, recovery
 from orchestrator.store.notify import JOBS, QUEUE, notify
 from orchestrator.store.transitions import Change, transition
 
 _INSERT = """
 WITH given AS (
   SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g(
-    ord int, name text, kind text, labels jsonb, document jsonb, spec_hash text, shape text)
+    ord int, name text, kind text, labels jsonb, document jsonb, spec_hash text, shape text, standby text)
 ), made AS (
-  INSERT INTO jobs (workspace_id, user_name, name, kind, labels, document, spec_hash, shape, reason, message)
-  SELECT :workspace, :user, name, kind, labels, document, decode(spec_hash, 'hex'), shape, :reason, :message
+  INSERT INTO jobs (workspace_id, user_name, name, kind, labels, document, spec_hash, shape, standby, reason,
+    message, traceparent)
+  SELECT :workspace, :user, name, kind, labels, document, decode(spec_hash, 'hex'), shape, standby, :reason, :message,
+    :traceparent
   FROM given ORDER BY ord
   RETURNING id, state, labels
 ), labelled AS (
@@ -40,8 +42,11 @@ SELECT id FROM made ORDER BY id
 """
 
 
-def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence[JobSpec]) -> list[int]:
-    """Store jobs for these specs, all or none; returns their row ids in the order of the specs."""
+def submit(
+    connection: Connection, workspace_id: int, user: str, specs: Sequence[JobSpec], traceparent: str | None = None
+) -> list[int]:
+    """Store jobs for these specs, all or none; returns their row ids in the order of the specs. `traceparent` is the
+    trace that the request belongs to (`orchestrator.traces`)."""
     rows = [
         {
             "ord": index,
@@ -51,6 +56,7 @@ def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence
             "document": spec.document(),
             "spec_hash": spec.digest(),
             "shape": Shape.of(spec).key(),
+            "standby": spec.placement.standby,
         }
         for index, spec in enumerate(specs)
     ]
@@ -63,6 +69,7 @@ def submit(connection: Connection, workspace_id: int, user: str, specs: Sequence
             "reason": Reason.SUBMITTED,
             "message": "Waiting for the dispatcher.",
             "actor": f"user:{user}",
+            "traceparent": traceparent,
         },
     ).scalars()
     made = list(ids)
@@ -133,7 +140,7 @@ def get(connection: Connection, workspace_id: int, public_id: str) -> JobView:
     """One job with its attempts. Raises NotFound."""
     job_id = find(connection, workspace_id, public_id)
     statement = f"""
-        SELECT {SUMMARY_COLUMNS}, j.document, encode(j.spec_hash, 'hex') AS spec_hash, w.name AS workspace,
+        SELECT {SUMMARY_COLUMNS}, j.moved_to, j.document, encode(j.spec_hash, 'hex') AS spec_hash, w.name AS workspace,
           (SELECT m.name || '@' || v.version FROM model_versions v JOIN models m ON m.id = v.model_id
            WHERE v.job_id = j.id) AS model
         FROM {SUMMARY_TABLES} JOIN workspaces w ON w.id = j.workspace_id WHERE j.id = :id
@@ -146,6 +153,9 @@ def get(connection: Connection, workspace_id: int, public_id: str) -> JobView:
         workspace=row.workspace,
         attempts=tuple(_attempts(connection, job_id)),
         model=row.model,
+        moved_to=row.moved_to,
+        standby=recovery.view(connection, job_id),
+        interruption_seconds=recovery.interruption(connection, job_id) if row.epoch > 1 else None,
     )
 
 
@@ -208,6 +218,11 @@ def _state(connection: Connection, job_id: int) -> JobState:
     return JobState(connection.execute(text(statement), {"id": job_id}).scalar_one())
 
 
+def _shape(connection: Connection, job_id: int) -> str:
+    key: str = connection.execute(text("SELECT shape FROM jobs WHERE id = :id"), {"id": job_id}).scalar_one()
+    return key
+
+
 def cancel(connection: Connection, job_id: int, user: str) -> None:
     """Cancel a job; a second cancel changes nothing. Raises Conflict when it has finished."""
     state = _state(connection, job_id)
@@ -238,9 +253,11 @@ def retry(connection: Connection, job_id: int, user: str) -> None:
             f"Job {encode('j', job_id)} is {state}; only a failed or cancelled job can be retried.",
             hint="Submit it again to run it once more.",
         )
+    shape = Shape.model_validate_json(_shape(connection, job_id)).model_copy(update={"refused_by": ()})
     change = Change(
         job_id=job_id,
         target=JobState.QUEUED,
+        shape=shape.key(),
         reason=Reason.RETRIED_BY_USER,
         message=f"Queued again by {user}.",
         actor=f"user:{user}",

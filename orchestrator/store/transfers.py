@@ -34,11 +34,12 @@ def start(
     move: bool = False,
     paranoid: bool = False,
     limit: int | None = None,
+    name: str | None = None,
 ) -> int:
     """Begin to copy an artifact into another store, in this transaction; returns the job's row id. The copy is seen by
     readers once all of it is verified. Raises Conflict when it is there already, or somebody is copying it there."""
     spec = Transfer(
-        name=_name("migrate", model),
+        name=name or _name("migrate", model),
         artifact=encode("a", artifact_id),
         model=model,
         source=source,

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 
+from cloud_adapters.egress import rates
+from orchestrator import traces
 from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
 from orchestrator.domain import document
@@ -38,16 +40,19 @@ Document = Annotated[
 _ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Stored. The job will run whatever happens now."}}
 
 
-def _accept(db: Db, caller: Submitter, key: str | None, request: bytes, specs: list[JobSpec]) -> dict[str, Any]:
+def _accept(
+    request: Request, db: Db, caller: Submitter, key: str | None, sent: object, specs: list[JobSpec]
+) -> dict[str, Any]:
+    identity = fingerprint(request, json.dumps(sent, sort_keys=True).encode())
     with db.transaction() as connection:
 
         def effect() -> dict[str, Any]:
             files.require(connection, caller.workspace_id, specs)
-            ids = jobs.submit(connection, caller.workspace_id, caller.user, specs)
+            ids = jobs.submit(connection, caller.workspace_id, caller.user, specs, request.scope[traces.HEADER])
             audit.about(" ".join(encode("j", job_id) for job_id in ids))
             return {"ids": ids}
 
-        return idempotency.once(connection, caller.workspace_id, key, request, effect)
+        return idempotency.once(connection, caller.workspace_id, key, identity, effect)
 
 
 def _accepted(job_id: int, spec: JobSpec) -> JobAccepted:
@@ -58,7 +63,7 @@ def _accepted(job_id: int, spec: JobSpec) -> JobAccepted:
 def submit(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, body: Document) -> JobAccepted:
     """Submit a job. The answer comes after it has been committed."""
     spec = document.parse(body)
-    stored = _accept(db, caller, key, fingerprint(request, json.dumps(body, sort_keys=True).encode()), [spec])
+    stored = _accept(request, db, caller, key, body, [spec])
     return _accepted(stored["ids"][0], spec)
 
 
@@ -74,7 +79,7 @@ def submit_batch(request: Request, db: Db, caller: Submitter, key: IdempotencyKe
             faults += [FieldError(f"jobs[{index}].{fault.path}", fault.message, fault.hint) for fault in error.errors]
     if faults:
         raise InvalidSpec.of(faults)
-    stored = _accept(db, caller, key, fingerprint(request, json.dumps(body.jobs, sort_keys=True).encode()), specs)
+    stored = _accept(request, db, caller, key, body.jobs, specs)
     pairs = zip(stored["ids"], specs, strict=True)
     return JobBatchAccepted(jobs=tuple(_accepted(job_id, spec) for job_id, spec in pairs))
 
@@ -84,7 +89,7 @@ def plan(db: Db, caller: Submitter, body: Document) -> Why:  # noqa: ARG001 - as
     """What would become of a job if it were submitted now. Nothing is stored."""
     spec = document.parse(body)
     with db.transaction() as connection:
-        return explain.plan(connection, Shape.of(spec))
+        return explain.plan(connection, Shape.of(spec), rates())
 
 
 def _labels(label: Annotated[list[str], Query()]) -> list[tuple[str, str]]:
@@ -157,7 +162,7 @@ def _move(request: Request, db: Db, caller: Submitter, key: str | None, job_id: 
 def why(db: Db, caller: Viewer, job_id: str) -> Why:
     """Why the job is where it is, and what to do next."""
     with db.transaction() as connection:
-        return explain.why(connection, jobs.find(connection, caller.workspace_id, job_id))
+        return explain.why(connection, jobs.find(connection, caller.workspace_id, job_id), rates())
 
 
 @router.get("/jobs/{job_id}/events")

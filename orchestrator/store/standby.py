@@ -1,0 +1,66 @@
+"""Checkpoints copied ahead to another cloud, so that a lost one costs at most the work since the newest copy.
+
+One copy of a job is on its way at a time, always of the newest checkpoint: those that came meanwhile are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from orchestrator.domain.errors import Conflict
+from orchestrator.domain.ids import encode
+from orchestrator.store import transfers
+
+RETRY_SECONDS = 60.0
+"""After a copy could not be made, the next one waits for so long."""
+
+_LOCK = 7_201_113_603  # one scheduler at a time starts copies
+_BEHIND = """
+    SELECT j.id, j.workspace_id, newest.id AS artifact_id, newest.store AS source, target.store AS destination
+    FROM jobs j
+    CROSS JOIN LATERAL (SELECT p.store FROM pools p WHERE p.cloud = j.standby ORDER BY p.name LIMIT 1) AS target
+    CROSS JOIN LATERAL (
+      SELECT c.id, r.store FROM artifacts c JOIN replicas r ON r.artifact_id = c.id AND r.state = 'verified'
+      WHERE c.job_id = j.id AND c.kind = 'checkpoint'
+      ORDER BY c.epoch DESC, c.step DESC, c.id DESC, r.verified_at LIMIT 1
+    ) AS newest
+    WHERE j.standby IS NOT NULL AND j.finished_at IS NULL
+      AND NOT EXISTS (SELECT FROM replicas r WHERE r.artifact_id = newest.id AND r.store = target.store)
+      AND NOT EXISTS (SELECT FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
+                      WHERE c.job_id = j.id AND c.kind = 'checkpoint' AND r.state = 'copying')
+    ORDER BY j.id LIMIT 100
+"""
+_FAILED_LATELY = """
+    SELECT FROM jobs WHERE workspace_id = :workspace AND name = :name AND state = 'FAILED'
+      AND finished_at > clock_timestamp() - :seconds * interval '1 second' LIMIT 1
+"""
+
+
+def replicate(connection: Connection) -> int:
+    """Begin to copy the newest checkpoint of every job whose standby lacks it; returns how many."""
+    if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one():
+        return 0
+    return sum(_start(connection, job) for job in connection.execute(text(_BEHIND)).all())
+
+
+def _start(connection: Connection, job: Any) -> bool:
+    name = f"standby-{encode('j', job.id)}"
+    lately = {"workspace": job.workspace_id, "name": name, "seconds": RETRY_SECONDS}
+    if connection.execute(text(_FAILED_LATELY), lately).first() is not None:
+        return False
+    try:
+        with connection.begin_nested():
+            transfers.start(
+                connection,
+                job.workspace_id,
+                transfers.SYSTEM,
+                artifact_id=job.artifact_id,
+                source=job.source,
+                destination=job.destination,
+                name=name,
+            )
+    except Conflict:  # somebody copies it there already, or it has been superseded this very moment
+        return False
+    return True
