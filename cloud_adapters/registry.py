@@ -6,11 +6,12 @@ ObjectStore. Nothing is imported until a store of that scheme is opened; an impo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from cloud_adapters.addresses import StoreUri, parse_store_uri
-from cloud_adapters.errors import InvalidStore, MissingProvider
+from cloud_adapters.errors import AccessDenied, InvalidStore, MissingProvider
 from cloud_adapters.retrying import RetryingStore
 from orchestrator.domain.errors import nearest
 
@@ -38,6 +39,13 @@ def open_store(uri: str, *, file_roots: Iterable[Path] | None = None) -> Retryin
         hint = f"Did you mean {guess}://?" if guess else f"Known: {names}."
         raise InvalidStore(f"{uri[:200]!r} is not the address of an object store.", hint=hint)
     return RetryingStore(_load(known[parsed.scheme])(parsed))
+
+
+def check_store(uri: str) -> None:
+    """Raises InvalidStore for an address that this process would not open. Whether anything is there is not asked, and
+    neither an SDK nor credentials have to be here."""
+    with suppress(MissingProvider, AccessDenied):
+        open_store(uri)
 
 
 def _load(entry: EntryPoint) -> Callable[[StoreUri], ObjectStore]:

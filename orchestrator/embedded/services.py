@@ -33,8 +33,8 @@ BOOTSTRAP = Service(
     "orchestrator.bootstrap",
     ("DATABASE_URL", "NEUTRINO_STORE", "NEUTRINO_POOLS", "NEUTRINO_ADMIN_TOKEN", "NEUTRINO_WORKER_TOKEN"),
 )
-API = Service("orchestrator.api", ("DATABASE_URL", "NEUTRINO_BIND"))
-SCHEDULER = Service("orchestrator.scheduler", ("DATABASE_URL", "REDIS_URL"))
+API = Service("orchestrator.api", ("DATABASE_URL", "NEUTRINO_BIND", "NEUTRINO_FILE_ROOTS"))
+SCHEDULER = Service("orchestrator.scheduler", ("DATABASE_URL", "REDIS_URL", "NEUTRINO_FILE_ROOTS"))
 WORKER = Service(
     "workers",
     (
@@ -44,6 +44,7 @@ WORKER = Service(
         "NEUTRINO_POOL",
         "NEUTRINO_SLOTS",
         "NEUTRINO_DATA_DIR",
+        "NEUTRINO_FILE_ROOTS",
         "NEUTRINO_WORKER_NAME",
     ),
     grace_s=30.0,

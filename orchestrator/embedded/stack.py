@@ -169,10 +169,14 @@ class Stack:
     def _addresses(self) -> dict[str, str]:
         port = ports.choose(self.data_dir / "port", self._wanted_port, host=self._bind, usual=(USUAL_PORT,))
         reach = _ANY_HOST.get(self._bind, self._bind)
+        store = folder.make(self.data_dir / "store")
+        # Users may name stores of their own; those on this machine must lie here, or where whoever starts us says.
+        roots = filter(None, (str(store), os.environ.get("NEUTRINO_FILE_ROOTS")))
         values = {
             "NEUTRINO_BIND": f"{self._bind}:{port}",
             "NEUTRINO_API_URL": f"http://[{reach}]:{port}" if ":" in reach else f"http://{reach}:{port}",
-            "NEUTRINO_STORE": folder.make(self.data_dir / "store").as_uri(),
+            "NEUTRINO_STORE": store.as_uri(),
+            "NEUTRINO_FILE_ROOTS": os.pathsep.join(roots),
             "NEUTRINO_POOL": POOL,
         }
         return values if self._slots is None else values | {"NEUTRINO_SLOTS": str(self._slots)}
@@ -180,11 +184,11 @@ class Stack:
     def _serve(self, supervisor: Supervisor, variable: str, server: Server) -> None:
         given = os.environ.get(variable)
         if given:
+            external.require(variable, given)
             self._values[variable] = given
             return
         prepared = server.prepare()
         self._servers.append(server)
-            external.require(variable, given)
         supervisor.start(prepared)
         self._values[variable] = server.url
 

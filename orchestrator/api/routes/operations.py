@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from cloud_adapters.registry import check_store
 from orchestrator.api.auth import Admin, Authenticator, Operator, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
 from orchestrator.domain.views import (
@@ -37,7 +38,8 @@ def list_pools(db: Db, caller: Viewer) -> Page[PoolView]:  # noqa: ARG001 - aski
 
 @router.post("/pools", status_code=201)
 def create_pool(request: Request, db: Db, caller: Admin, key: IdempotencyKey, pool: CreatePool) -> PoolView:
-    """Add a pool."""
+    """Add a pool. Its store is not contacted, but its address must be one that may be used."""
+    check_store(pool.store)
     with db.transaction() as connection:
 
         def effect() -> dict[str, Any]:
