@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
+from orchestrator import traces
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.queues import queue_for_pool, queue_for_worker
 
@@ -62,10 +63,12 @@ class Doorbell:
         self._connection = app.connection_for_write(connect_timeout=_CONNECT_SECONDS)
         self._producer = app.amqp.Producer(self._connection.channel(), auto_declare=False)
 
-    def ring_pool(self, pool: str, job_ids: Sequence[str], times: int = 1) -> None:
-        """Tell up to `times` workers of a pool that these jobs wait; the ids are only for whoever reads the queue."""
+    def ring_pool(self, pool: str, job_ids: Sequence[str], times: int = 1, traceparent: str | None = None) -> None:
+        """Tell up to `times` workers of a pool that these jobs wait; the ids are only for whoever reads the queue, and
+        `traceparent`, the trace of one of them, for whoever traces."""
         for _ in range(times):
-            self._ring(queue_for_pool(pool), job_ids)
+            with traces.span("ring", traceparent, "producer", pool=pool) as traced:
+                self._ring(queue_for_pool(pool), job_ids, traced.traceparent)
 
     def ring_worker(self, worker: str) -> None:
         """Tell one worker to send its heartbeat now."""
@@ -75,10 +78,11 @@ class Doorbell:
         """Ask Redis whether it is there."""
         self._producer.channel.client.ping()
 
-    def _ring(self, name: str, job_ids: Sequence[str]) -> None:
+    def _ring(self, name: str, job_ids: Sequence[str], traceparent: str | None = None) -> None:
         self._app.send_task(
             DOORBELL,
             args=[list(job_ids)],
+            headers={traces.HEADER: traceparent} if traceparent else None,
             producer=self._producer,
             queue=queue(name),
             expires=_BELL_LIVES_SECONDS,

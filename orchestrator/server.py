@@ -8,7 +8,7 @@ import sys
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator import logs
+from orchestrator import logs, traces
 from orchestrator.api.app import THREADS
 from orchestrator.api.app import create_app as create_api
 from orchestrator.api.middleware import Requests
@@ -39,6 +39,7 @@ def main() -> None:
     logs.configure("api")
     host, _, port = os.environ.get("NEUTRINO_BIND", DEFAULT_BIND).rpartition(":")
     try:
+        traces.configure("api")
         app = create_server(Database.from_env(pool_size=THREADS, application="neutrino-api"))
     except NeutrinoError as error:
         sys.exit(str(error))

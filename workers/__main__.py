@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from orchestrator import logs
+from orchestrator import logs, traces
 from orchestrator.domain.errors import NeutrinoError
 from workers import proctree
 from workers.home import Home
@@ -25,6 +25,7 @@ def main() -> int:
         runner = Runner(home.lock, home.folder, settings.most_processes, settings.slots)
         from workers.agent import Agent  # noqa: PLC0415 - only now: it brings threads, and the zygote must come first
 
+        traces.configure("worker")  # it brings a thread, too
         try:
             asyncio.run(Agent(settings, runner).run())
         finally:

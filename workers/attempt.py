@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from orchestrator import traces
 from orchestrator.domain.document import parse
 from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
@@ -65,6 +66,7 @@ class Attempt:
         self.lost = False
         self.began = clock()
         self._lease = lease
+        self._traceparent = lease.traceparent
         self._host = host
         self._folder = host.folders.take()
         self._feed = Feed(lease.attempt)
@@ -86,7 +88,10 @@ class Attempt:
         shipper.add(self.name, self._feed)
         self._after(self._lease.timeout_seconds, self._time_out)
         try:
-            found, output = await self._work()
+            with traces.span("attempt", self._traceparent, attempt=self.name) as traced:
+                self._traceparent = traced.traceparent
+                found, output = await self._work()
+                traced.add(reason=found.reason)
             if not self.lost and not self._feed.empty:
                 await shipper.flush(self.name)
         finally:
@@ -161,7 +166,8 @@ class Attempt:
 
     async def _work(self) -> tuple[Verdict, ArtifactUpload | None]:
         try:
-            await self._stage()
+            with traces.span("stage", self._traceparent):
+                await self._stage()
             end = await self._execute() if self._stop is None and not self.lost else Exit(None)
         except _Stopped:
             end = Exit(None)
@@ -225,13 +231,17 @@ class Attempt:
             dataset=spec.dataset if isinstance(spec, Train) else None,
             env=environment(
                 self._folder,
-                {**spec.env, **self._host.env, **self._host.gpus.environment(self._gpus)},
+                {**self._trace_environment(), **spec.env, **self._host.env, **self._host.gpus.environment(self._gpus)},
                 self._resume_step,
             ),
             command=list(program.command) if program and program.command else None,
             entrypoint=program.entrypoint if program else None,
             resume_step=self._resume_step,
         )
+
+    def _trace_environment(self) -> dict[str, str]:
+        """What lets the job's own spans belong to ours: https://opentelemetry.io/docs/specs/otel/context/env-carriers"""
+        return {traces.HEADER.upper(): self._traceparent} if self._traceparent else {}
 
     async def _execute(self) -> Exit:
         host = self._host
@@ -241,7 +251,8 @@ class Attempt:
             self._running = True
             streams.close_child_ends()
             self._after(LISTEN_AFTER, streams.listen)
-            end = await ended
+            with traces.span("run", self._traceparent):
+                end = await ended
             self.take_checkpoints()
             self._running = False
             if not self.lost:
@@ -253,7 +264,8 @@ class Attempt:
 
     async def _publish_output(self) -> ArtifactUpload:
         prefix = f"{self._lease.prefix}/output"
-        upload = await self._in_bulk(lambda: self._host.depot.publish(self._folder / OUTPUT, prefix))
+        with traces.span("upload", self._traceparent):
+            upload = await self._in_bulk(lambda: self._host.depot.publish(self._folder / OUTPUT, prefix))
         self._feed.add_system(f"Stored the output: files {upload.files}, bytes {upload.size}.")
         return upload
 

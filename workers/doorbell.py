@@ -19,6 +19,7 @@ from celery import Celery, bootsteps
 from celery.worker import WorkController
 from kombu.asynchronous import set_event_loop
 
+from orchestrator import traces
 from orchestrator.broker import DOORBELL, queue
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ class Doorbell(threading.Thread):
             elif task.request.delivery_info["routing_key"] == doorbell._own_queue:
                 doorbell._on_beat()
             else:
-                doorbell._on_work()
+                with traces.span("doorbell", (task.request.headers or {}).get(traces.HEADER), "consumer"):
+                    doorbell._on_work()
 
         class Attention(bootsteps.StartStopStep):  # type: ignore[misc]
             """Joins the pipe of `listen_to_pool` to Celery's event loop, again after each reconnection."""

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator import metrics
+from orchestrator import metrics, traces
 from orchestrator.api.errors import MAX_BODY_BYTES, too_large
 from orchestrator.api.openapi import PROBLEM
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, TooLarge
@@ -37,6 +37,19 @@ class Requests:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if given.isascii() and given.replace("-", "").isalnum() and len(given) <= 64 else ""
         scope["request_id"] = request_id or f"r-{secrets.token_hex(8)}"
+        given = traces.accepted(headers.get(traces.HEADER.encode(), b"").decode("latin-1"))
+        if scope["path"].startswith(_QUIET):
+            await self._serve(scope, receive, send, given)
+            return
+        with traces.span(scope["method"], given, "server") as traced:
+            status = await self._serve(scope, receive, send, traced.traceparent)
+            name = f"{scope['method']} {_route(scope)}"
+            traced.add(name, **{"http.response.status_code": status or 499, "request_id": scope["request_id"]})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> int | None:
+        """Returns the status that was answered, if any was."""
+        scope[traces.HEADER] = traceparent
+        headers = dict(scope["headers"])
         answer = _Answer(send, scope["request_id"])
         started = time.perf_counter()
         try:
@@ -57,13 +70,19 @@ class Requests:
                 line = "%s %s %s %.1fms %s"
                 facts = (scope["method"], scope["path"], answer.status, took, scope["request_id"])
                 log.info(line, *facts, extra=dict(zip(_FACTS, facts, strict=True)))
+        return answer.status
+
+
+def _route(scope: Scope) -> str:
+    """The path of the route, not of the request: there are few of them."""
+    path: str = getattr(scope.get("route"), "path", "unmatched")
+    return path
 
 
 def _time(scope: Scope, status: int | None, seconds: float) -> None:
     """For Prometheus. What matched no route is one label, so that callers cannot make up new ones."""
-    route = getattr(scope.get("route"), "path", "unmatched")
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    metrics.REQUESTS.labels(method, route, str(status or 499)).observe(seconds)
+    metrics.REQUESTS.labels(method, _route(scope), str(status or 499)).observe(seconds)
 
 
 def _bounded(receive: Receive) -> Receive:

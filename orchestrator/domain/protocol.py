@@ -98,6 +98,8 @@ class Lease(Model):
     fallbacks: tuple[CheckpointRef, ...] = ()
     order: Order | None = None
     """For Neutrino's own kinds of jobs: what there is to do. None when there is nothing left to do it with."""
+    traceparent: str | None = None
+    """The trace that the job belongs to, as the header of that name has it."""
 
 
 class ClaimRequest(Model):

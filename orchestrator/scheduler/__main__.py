@@ -6,9 +6,10 @@ import signal
 import sys
 from types import FrameType
 
-from orchestrator import logs, metrics
+from orchestrator import logs, metrics, traces
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.scheduler.bells import Bells
+from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.loop import Scheduler
 from orchestrator.store.session import Database
 
@@ -18,8 +19,10 @@ def main() -> None:
     logs.configure("scheduler")
     try:
         metrics.serve()
+        traces.configure("scheduler")
         bells = Bells()
         scheduler = Scheduler(Database.from_env(pool_size=2, application="neutrino-scheduler"), bells)
+        janitor = Janitor(Database.from_env(pool_size=1, application="neutrino-janitor"))
     except NeutrinoError as error:
         sys.exit(str(error))
 
@@ -29,7 +32,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     bells.start()
+    janitor.start()
     scheduler.run()
+    janitor.stop()
     bells.stop()
 
 

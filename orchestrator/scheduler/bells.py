@@ -26,7 +26,7 @@ class Bells:
     def __init__(self, url: str | None = None) -> None:
         self._app = celery_app(url)
         self._pools: Counter[str] = Counter()
-        self._jobs: dict[str, list[str]] = {}
+        self._jobs: dict[str, tuple[list[str], str | None]] = {}
         self._workers: set[str] = set()
         self._wanted = threading.Condition()
         self._stopping = False
@@ -45,11 +45,11 @@ class Bells:
             self._wanted.notify()
         self._thread.join(timeout=5)
 
-    def pool(self, name: str, job_ids: Sequence[str], times: int) -> None:
-        """Wake up to `times` workers of a pool."""
+    def pool(self, name: str, job_ids: Sequence[str], times: int, traceparent: str | None = None) -> None:
+        """Wake up to `times` workers of a pool; see `Doorbell.ring_pool`."""
         with self._wanted:
             self._pools[name] = max(self._pools[name], times)
-            self._jobs[name] = list(job_ids)
+            self._jobs[name] = list(job_ids), traceparent
             self._wanted.notify()
 
     def workers(self, ids: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ class Bells:
             f"the broker has not answered for {silence:.0f} s" if silence > _PATIENCE_SECONDS else None
         )
 
-    def _take(self) -> tuple[Counter[str], dict[str, list[str]], set[str]]:
+    def _take(self) -> tuple[Counter[str], dict[str, tuple[list[str], str | None]], set[str]]:
         with self._wanted:
             self._wanted.wait_for(lambda: self._pools or self._workers or self._asked or self._stopping)
             taken = self._pools, self._jobs, self._workers
@@ -93,7 +93,8 @@ class Bells:
                 for worker in workers:
                     doorbell.ring_worker(worker)
                 for name, times in pools.items():
-                    doorbell.ring_pool(name, jobs[name], times)
+                    job_ids, traceparent = jobs[name]
+                    doorbell.ring_pool(name, job_ids, times, traceparent)
                 self._fault = None
             except (OperationalError, OSError, *self._app.connection_for_write().connection_errors) as error:
                 # A half-open connection would fail for ever: the next bell gets a new one.

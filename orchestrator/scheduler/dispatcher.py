@@ -9,6 +9,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import PoolState, place, share_out
 from orchestrator.store import pools, queue
 from orchestrator.store.session import Connection, Database
+from orchestrator.store.transitions import Moved
 
 _BATCH = 500
 ACTOR = "dispatcher"
@@ -16,11 +17,13 @@ ACTOR = "dispatcher"
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """A pool to ring for: the jobs put into its window, and how many workers should look."""
+    """A pool to ring for: the jobs put into its window, how many workers should look, and the trace of one of the jobs
+    that is traced."""
 
     pool: str
     job_ids: tuple[str, ...]
     times: int
+    traceparent: str | None = None
 
 
 def dispatch(database: Database) -> list[Ring]:
@@ -39,17 +42,17 @@ def dispatch(database: Database) -> list[Ring]:
                 backlog[shape] = queue.waiting(connection, shape, min(wanted, _BATCH))
         placed = share_out(backlog, states, room, rates())
         moved = {
-            pool.id: [move.job_id for move in queue.dispatch(connection, placed[pool.id], pool, ACTOR)]
-            for pool in states
-            if pool.id in placed
+            pool.id: queue.dispatch(connection, placed[pool.id], pool, ACTOR) for pool in states if pool.id in placed
         }
     return [_ring(pool, moved[pool.id]) for pool in states if moved.get(pool.id)]
 
 
-def _ring(pool: PoolState, job_ids: list[int]) -> Ring:
+def _ring(pool: PoolState, moved: list[Moved]) -> Ring:
     """A bell for each worker that has something to do: those that are busy claim by themselves when they are done."""
     idle = max(pool.slots - pool.running, 0)
-    return Ring(pool.name, tuple(encode("j", job_id) for job_id in job_ids), min(len(job_ids), pool.workers, idle))
+    job_ids = tuple(encode("j", move.job_id) for move in moved)
+    traceparent = next((move.traceparent for move in moved if move.traceparent), None)
+    return Ring(pool.name, job_ids, min(len(job_ids), pool.workers, idle), traceparent)
 
 
 def idle_pools(connection: Connection) -> list[PoolState]:

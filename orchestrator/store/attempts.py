@@ -30,7 +30,7 @@ def token_hash(secret: str) -> bytes:
 
 
 _CLAIMABLE = """
-    SELECT id, epoch, workspace_id, document FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
+    SELECT id, epoch, workspace_id, document, traceparent FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
     ORDER BY id LIMIT :slots FOR NO KEY UPDATE SKIP LOCKED
 """
 
@@ -77,8 +77,8 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
 def granted(
     attempt: AttemptId, row: Any, token: str, sources: Sequence[CheckpointRef], order: Order | None = None
 ) -> Lease:
-    """The lease of an attempt; `row` has the job's document and workspace, `sources` where its checkpoint may be had,
-    `order` what there is to do for a job of our own kinds."""
+    """The lease of an attempt; `row` has the job's document, workspace and trace, `sources` where its checkpoint may be
+    had, `order` what there is to do for a job of our own kinds."""
     return Lease(
         attempt=str(attempt),
         token=token,
@@ -88,6 +88,7 @@ def granted(
         resume=sources[0] if sources else None,
         fallbacks=tuple(sources[1:]),
         order=order,
+        traceparent=row.traceparent,
     )
 
 

@@ -179,6 +179,7 @@ jobs = Table(
     _time("dispatched_at"),
     _time("started_at"),
     _time("finished_at"),
+    Column("traceparent", Text, comment="W3C trace context of the submission"),
     _one_of("state", JobState),
     CheckConstraint(
         "(finished_at IS NOT NULL) = (state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))",

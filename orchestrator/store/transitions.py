@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from orchestrator import metrics
-from orchestrator.domain.ids import AttemptId
+from orchestrator import metrics, traces
+from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.retry import Counters
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.store import replicas
@@ -66,6 +68,10 @@ class Moved:
     reason: str
     age: float
     """Seconds since the job was submitted."""
+    traceparent: str | None
+    since: datetime | None
+    """For a job that is traced: when it came to `source`."""
+    at: datetime
 
     @property
     def attempt(self) -> AttemptId:
@@ -111,7 +117,9 @@ WITH change AS (
   WHERE j.id = h.id
   RETURNING j.id, h.source, j.state AS target, j.epoch, j.pool_id, j.reason, j.message, h.actor, h.ends, h.exit_code,
     h.worker_id, h.token_hash, h.lease_seconds, h.resumed_from_step,
-    extract(epoch FROM clock_timestamp() - j.created_at)::float8 AS age
+    extract(epoch FROM clock_timestamp() - j.created_at)::float8 AS age, j.traceparent, clock_timestamp() AS at,
+    CASE WHEN j.traceparent IS NOT NULL THEN
+      (SELECT e.at FROM events e WHERE e.job_id = j.id ORDER BY e.id DESC LIMIT 1) END AS since
 ), began AS (
   INSERT INTO attempts (job_id, epoch, worker_id, pool_id, reason, token_hash, lease_expires_at, resumed_from_step)
   SELECT id, epoch, worker_id, pool_id, reason, decode(token_hash, 'hex'),
@@ -126,7 +134,7 @@ WITH change AS (
   INSERT INTO events (job_id, epoch, source, target, reason, message, actor)
   SELECT id, epoch, source, target, reason, message, actor FROM moved ORDER BY id
 )
-SELECT m.id, m.source, m.target, m.epoch, m.reason, m.age,
+SELECT m.id, m.source, m.target, m.epoch, m.reason, m.age, m.traceparent, m.since, m.at,
   coalesce(m.worker_id, (SELECT a.worker_id FROM attempts a WHERE a.job_id = m.id AND a.epoch = m.epoch
     AND m.target = 'CANCELLING')) AS worker_id
 FROM moved m
@@ -144,12 +152,9 @@ def transition(connection: Connection, changes: Sequence[Change]) -> list[Moved]
     if not changes:
         return []
     rows = connection.execute(text(_MOVE), {"changes": json.dumps([_row(change) for change in changes])})
-    moved = [
-        Moved(row.id, JobState(row.source), JobState(row.target), row.epoch, row.worker_id, row.reason, row.age)
-        for row in rows
-    ]
+    moved = [_moved(row) for row in rows]
     for move in moved:
-        _count(move)
+        _measure(move)
     if given_up := [move.job_id for move in moved if move.target in _WITHOUT_SUCCESS]:
         replicas.abandon(connection, given_up)
     announce(connection, moved)
@@ -172,13 +177,40 @@ def note(connection: Connection, job_id: int, reason: Reason, message: str, acto
     notify(connection, {JOBS: [job_id]})
 
 
-def _count(move: Moved) -> None:
-    """For Prometheus. A transaction that is rolled back after this counts too; that is rare, and the database knows."""
+def _moved(row: Row[Any]) -> Moved:
+    return Moved(
+        job_id=row.id,
+        source=JobState(row.source),
+        target=JobState(row.target),
+        epoch=row.epoch,
+        worker_id=row.worker_id,
+        reason=row.reason,
+        age=row.age,
+        traceparent=row.traceparent,
+        since=row.since,
+        at=row.at,
+    )
+
+
+def _measure(move: Moved) -> None:
+    """For Prometheus and for the job's trace, in which each state that it leaves is a span. A transaction that is
+    rolled back after this counts too; that is rare, and the database knows."""
     metrics.TRANSITIONS.labels(move.target, move.reason).inc()
     if move.target is JobState.RUNNING and move.epoch == 1:
         metrics.WAIT.observe(move.age)
     if move.target.terminal:
         metrics.LIFETIME.labels(move.target).observe(move.age)
+    if move.since is not None:
+        traces.record(
+            move.source.lower(),
+            move.traceparent,
+            move.since,
+            move.at,
+            job=encode("j", move.job_id),
+            epoch=move.epoch,
+            target=move.target,
+            reason=move.reason,
+        )
 
 
 def _row(change: Change) -> dict[str, object]:
