@@ -11,7 +11,7 @@ from orchestrator.domain.protocol import HEARTBEAT_SECONDS, LEASE_SECONDS
 def lease_seconds() -> float:
     """How long a lease lives without a heartbeat (NEUTRINO_LEASE_SECONDS). Shorter finds dead workers sooner, and takes
     a slow network for a death sooner too."""
-    return _seconds("NEUTRINO_LEASE_SECONDS", LEASE_SECONDS)
+    return _number("NEUTRINO_LEASE_SECONDS", LEASE_SECONDS, 0.5, 3600.0, "seconds")
 
 
 def heartbeat_seconds() -> float:
@@ -19,12 +19,29 @@ def heartbeat_seconds() -> float:
     return HEARTBEAT_SECONDS * lease_seconds() / LEASE_SECONDS
 
 
-def _seconds(name: str, default: float) -> float:
+def stale_seconds() -> float:
+    """How long the old copy of a model that was moved away stays for those who still read it (NEUTRINO_STALE_SECONDS).
+    Whoever comes later goes on with another copy."""
+    return _number("NEUTRINO_STALE_SECONDS", 300.0, 0.0, 86400.0, "seconds")
+
+
+def sweep_hours() -> float:
+    """How often stores are searched for uploads that nothing refers to, and how long ago the attempt that made them
+    must have ended (NEUTRINO_SWEEP_HOURS)."""
+    return _number("NEUTRINO_SWEEP_HOURS", 24.0, 0.0, 8760.0, "hours")
+
+
+def verify_days() -> float:
+    """How old the last check of a model's copy may become before it is checked again (NEUTRINO_VERIFY_DAYS)."""
+    return _number("NEUTRINO_VERIFY_DAYS", 30.0, 0.0, 3650.0, "days")
+
+
+def _number(name: str, default: float, least: float, most: float, unit: str) -> float:
     text = os.environ.get(name, "")
     try:
         value = float(text or default)
     except ValueError:
         value = -1.0
-    if not 0.5 <= value <= 3600:
-        raise NeutrinoError(f"{name} is {text!r}.", hint="Set it to seconds between 0.5 and 3600.")
+    if not least <= value <= most:
+        raise NeutrinoError(f"{name} is {text!r}.", hint=f"Set it to {unit} between {least:g} and {most:g}.")
     return value

@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("store", sa.Text(), nullable=False),
         sa.Column("prefix", sa.Text(), nullable=False),
         sa.Column("job_id", sa.BigInteger(), nullable=True, comment="who may still be writing there"),
+        sa.Column("artifact_id", sa.BigInteger(), nullable=True, comment="what a copy that was given up was to become"),
         sa.Column("since", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tries", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -81,10 +82,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("store", "prefix", name=op.f("uq_garbage_store_prefix")),
         comment="prefixes in stores that nothing refers to any more; their bytes are deleted, then the row",
     )
+    op.create_table(
+        "store_sweeps",
+        sa.Column("store", sa.Text(), nullable=False),
+        sa.Column("swept_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("store", name=op.f("pk_store_sweeps")),
+        comment="when each store was last searched for uploads that nothing refers to",
+    )
 
 
 def downgrade() -> None:
     """Undo `upgrade`."""
+    op.drop_table("store_sweeps")
     op.drop_table("garbage")
     op.drop_index("ix_model_aliases_version", table_name="model_aliases")
     op.drop_table("model_aliases")

@@ -40,10 +40,19 @@ garbage = Table(
     _text("store"),
     _text("prefix"),
     Column("job_id", BigInteger, comment="who may still be writing there"),
+    Column("artifact_id", BigInteger, comment="what a copy that was given up was to become"),
     _time("since", now=True),
     _time("not_before"),
     _counter("tries"),
     _text("error", nullable=True),
     UniqueConstraint("store", "prefix"),
     comment="prefixes in stores that nothing refers to any more; their bytes are deleted, then the row",
+)
+
+store_sweeps = Table(
+    "store_sweeps",
+    metadata,
+    Column("store", Text, primary_key=True),
+    _time("swept_at", now=True),
+    comment="when each store was last searched for uploads that nothing refers to",
 )

@@ -144,9 +144,10 @@ def abandon(connection: Connection, job_ids: Collection[int]) -> None:
     statement = """
         WITH undone AS (
           DELETE FROM replicas WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state = 'copying'
-          RETURNING store, prefix
+          RETURNING store, prefix, artifact_id
         ), thrown AS (
-          INSERT INTO garbage (store, prefix) SELECT store, prefix FROM undone ON CONFLICT DO NOTHING
+          INSERT INTO garbage (store, prefix, artifact_id) SELECT store, prefix, artifact_id FROM undone
+          ON CONFLICT DO NOTHING
         )
         UPDATE replicas SET job_id = NULL WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state <> 'copying'
     """
@@ -208,3 +209,22 @@ def throw_artifacts_away(connection: Connection, artifact_ids: Collection[int]) 
         DELETE FROM artifacts WHERE id = ANY(CAST(:ids AS bigint[]))
     """
     connection.execute(text(statement), {"ids": list(artifact_ids)})
+
+
+_UNCHECKED = """
+    SELECT r.artifact_id, r.store, c.workspace_id, m.name || '@' || v.version AS model
+    FROM replicas r
+    JOIN artifacts c ON c.id = r.artifact_id
+    JOIN model_versions v ON v.artifact_id = c.id
+    JOIN models m ON m.id = v.model_id
+    WHERE r.state = 'verified' AND r.job_id IS NULL
+      AND r.checked_at < clock_timestamp() - :days * interval '1 day'
+      AND (SELECT count(*) FROM replicas o JOIN jobs j ON j.id = o.job_id WHERE j.kind = 'Verify') < :at_once
+    ORDER BY r.checked_at LIMIT 1
+"""
+
+
+def unchecked(connection: Connection, days: float, at_once: int) -> Any:
+    """The copy of a model that nobody has hashed for longest, if that is longer than so many days and fewer than so
+    many are being checked; else None."""
+    return connection.execute(text(_UNCHECKED), {"days": days, "at_once": at_once}).one_or_none()

@@ -1,0 +1,169 @@
+"""Keeps the stores clean and their copies checked, in a thread of its own: stores are slow, and dispatching is not.
+
+Nothing here is kept in memory: what is to be deleted stands in the database until it is deleted, and may be deleted
+twice. Any number of replicas share the work, and one that dies is replaced by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+
+from cloud_adapters.artifacts import discard, list_keys, read_manifest
+from cloud_adapters.base import ObjectStore, join_key
+from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.registry import open_store
+from cloud_adapters.streams import part_size_for
+from cloud_adapters.transfer import Options
+from orchestrator import settings
+from orchestrator.domain.errors import Conflict, NeutrinoError, ServerUnavailable
+from orchestrator.scheduler.loop import Every
+from orchestrator.store import garbage, replicas, transfers
+from orchestrator.store.garbage import Garbage
+from orchestrator.store.session import Database
+
+log = logging.getLogger(__name__)
+
+_CLEAN_SECONDS = 1.0
+_CHECK_SECONDS = 5.0
+_SEARCH_SECONDS = 60.0
+_AT_ONCE = 20
+_CHECKS_AT_ONCE = 2
+_OWNER = "artifacts/.neutrino"
+"""Holds the id of the installation whose uploads lie in a store; only that one looks for unreferenced ones."""
+
+
+class Janitor:
+    """A thread that cleans until stopped."""
+
+    def __init__(self, database: Database) -> None:
+        self._chores = [
+            Every(_CLEAN_SECONDS, lambda: clean(database)),
+            Every(_CHECK_SECONDS, lambda: check_next(database)),
+            Every(_SEARCH_SECONDS, lambda: search(database)),
+        ]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing new; what is being deleted is gone on with by whoever comes next."""
+        self._stop.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while not self._stop.wait(_CLEAN_SECONDS):
+            try:
+                for chore in self._chores:
+                    chore.run_if_due()
+            except ServerUnavailable:
+                log.warning("the database does not answer; looking again")
+            except Exception:
+                log.exception("the janitor failed; it goes on")
+
+
+def clean(database: Database) -> None:
+    """Delete what is to be deleted now."""
+    with database.transaction() as connection:
+        replicas.remove_stale(connection, settings.stale_seconds())
+        taken = garbage.take(connection, _AT_ONCE)
+    for one in taken:
+        _delete(database, one)
+
+
+def _delete(database: Database, one: Garbage) -> None:
+    try:
+        store = open_store(one.store)
+        _abort_uploads(store, one)
+        discard(store, one.prefix)
+    except NeutrinoError as error:
+        log.warning("%s in %s cannot be deleted now: %s", one.prefix, one.store, error)
+        with database.transaction() as connection:
+            garbage.refused(connection, one.id, str(error)[:1000])
+        return
+    with database.transaction() as connection:
+        garbage.gone(connection, one.id)
+    log.info("deleted %s in %s", one.prefix, one.store)
+
+
+def _abort_uploads(store: ObjectStore, one: Garbage) -> None:
+    """Unfinished uploads of large files are no objects, and yet their parts are stored, and paid for."""
+    if one.original is None:
+        return
+    try:
+        manifest = read_manifest(open_store(one.original.store), one.original.prefix)
+    except NeutrinoError as error:
+        log.warning("what was to be at %s cannot be known: %s", one.prefix, error)
+        return
+    smallest = Options().part_size
+    for file in manifest.files:
+        if file.size > smallest:
+            part_size = part_size_for(file.size, store.capabilities.max_parts, smallest)
+            if upload := store.find_upload(join_key(one.prefix, file.path), part_size=part_size):
+                store.abort_upload(upload)
+
+
+def check_next(database: Database) -> None:
+    """Begin to check the copy that was not looked at for longest."""
+    with suppress(Conflict), database.transaction() as connection:
+        if (due := replicas.unchecked(connection, settings.verify_days(), _CHECKS_AT_ONCE)) is None:
+            return
+        transfers.check(
+            connection,
+            due.workspace_id,
+            transfers.SYSTEM,
+            artifact_id=due.artifact_id,
+            store=due.store,
+            model=due.model,
+        )
+
+
+def search(database: Database) -> None:
+    """Find uploads that nothing refers to, in the stores whose turn it is."""
+    with database.transaction() as connection:
+        stores = garbage.due_stores(connection, settings.sweep_hours())
+    for store in stores:
+        _search(database, store)
+
+
+def _search(database: Database, uri: str) -> None:
+    try:
+        store = open_store(uri)
+        if not _ours(database, store):
+            return
+        uploads = sorted({upload for key in list_keys(store, "artifacts/") if (upload := _upload_of(key))})
+    except NeutrinoError as error:
+        log.warning("%s cannot be searched now: %s", uri, error)
+        return
+    with database.transaction() as connection:
+        found = garbage.throw_unreferenced_away(connection, uri, uploads, settings.sweep_hours())
+    if found:
+        log.info("%d uploads in %s are referred to by nothing; they will be deleted", found, uri)
+
+
+def _ours(database: Database, store: ObjectStore) -> bool:
+    """Whether this installation is the one whose uploads lie there. Another database may know what this one does not:
+    that of an installation before, or of one that shares the store by mistake."""
+    with database.transaction() as connection:
+        own = garbage.installation(connection).encode()
+    try:
+        store.put(_OWNER, own, create_only=True)
+    except PreconditionFailed:
+        kept = bytearray(store.head(_OWNER).size)
+        store.read_into(_OWNER, memoryview(kept))
+        if bytes(kept) != own:
+            log.warning("%s belongs to another installation (%s there); it is not cleaned", store.uri, _OWNER)
+            return False
+    return True
+
+
+def _upload_of(key: str) -> str | None:
+    """The prefix of the upload that an object belongs to: `artifacts/1/j-7f3k1.2/output`, or one checkpoint more
+    deeply."""
+    parts = key.split("/")
+    depth = 5 if len(parts) > 3 and parts[3] == "checkpoints" else 4
+    return "/".join(parts[:depth]) if len(parts) > depth else None
