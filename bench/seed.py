@@ -22,8 +22,13 @@ FROM generate_series(1, :count) AS n
 _STATES = """
 UPDATE jobs SET
   state = CASE WHEN id % 50 = 0 THEN 'FAILED' WHEN id % 333 = 0 THEN 'CANCELLED' ELSE 'SUCCEEDED' END,
-  finished_at = created_at + interval '1 minute', pool_id = (SELECT min(id) FROM pools)
+  reason = CASE WHEN id % 5000 = 0 THEN 'oom' WHEN id % 50 = 0 THEN 'user_error'
+    WHEN id % 333 = 0 THEN 'cancelled_by_user' ELSE 'succeeded' END,
+  started_at = created_at + interval '1 second',
+  finished_at = created_at + interval '1 second' * (2 + hashint8(id) % 10000 / 10.0 + 1000),
+  pool_id = (SELECT min(id) FROM pools)
 """
+_NAMES = "INSERT INTO job_names (workspace_id, name) SELECT DISTINCT workspace_id, name FROM jobs"
 _LABELS = """
 INSERT INTO job_labels (workspace_id, key, value, job_id)
 SELECT j.workspace_id, pair.key, pair.value, j.id FROM jobs j, jsonb_each_text(j.labels) AS pair
@@ -38,6 +43,7 @@ def history(database: Database, workspace_id: int, count: int) -> None:
         connection.execute(text(_JOBS), {"workspace": workspace_id, "count": count})
         _run(connection, _STATES)
         _run(connection, _LABELS)
+        _run(connection, _NAMES)
         _run(connection, "ALTER TABLE jobs ENABLE TRIGGER USER")
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         _run(connection, "SET statement_timeout = 0")

@@ -23,7 +23,7 @@ from orchestrator.store.jobs import SUMMARY_COLUMNS, SUMMARY_TABLES, views
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """What a list shows; None and empty mean all. `labels` must all match."""
+    """What a list shows; None and empty mean all. `labels` must all match, and all `words` must be in the name."""
 
     states: Sequence[JobState] = ()
     name: str | None = None
@@ -32,6 +32,8 @@ class JobFilter:
     kind: str | None = None
     pool: str | None = None
     since: datetime | None = None
+    reason: str | None = None
+    words: Sequence[str] = ()
 
 
 def encode_cursor(last_id: int) -> str:
@@ -51,6 +53,7 @@ _CONDITIONS = {
     "name": "j.name = :name",
     "user": "j.user_name = :user",
     "kind": "j.kind = :kind",
+    "reason": "j.reason = :reason",
     "pool": "j.pool_id = (SELECT id FROM pools WHERE name = :pool)",
     # Ids are given in the order of time, so the oldest job that counts bounds the reading from below.
     "since": """j.created_at >= :since AND j.id >= (
