@@ -16,6 +16,7 @@ from orchestrator.api.lookout import Lookout
 from orchestrator.api.middleware import Requests
 from orchestrator.api.routes import (
     audit,
+    checks,
     clusters,
     files,
     health,
@@ -78,6 +79,7 @@ def create_app(database: Database) -> FastAPI:
         models,
         migrations,
         stores,
+        checks,
         files,
         operations,
         audit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 
 from orchestrator.alive import Alive
 from orchestrator.domain.errors import ServerUnavailable
@@ -31,9 +32,11 @@ class Tick:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait for the last one."""
+        """End, wait for the last one, and say goodbye."""
         self._stop.set()
         self._thread.join()
+        with suppress(ServerUnavailable), self._database.transaction() as connection:
+            components.left(connection, self._name)
 
     def _run(self) -> None:
         while not self._stop.is_set():

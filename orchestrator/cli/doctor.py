@@ -13,10 +13,11 @@ import typer
 from orchestrator.cli.output import Format, Output, ago, draw, emit_data
 
 if TYPE_CHECKING:
-    from orchestrator.domain.views import ComponentView
+    from orchestrator.domain.views import ComponentView, PoolView
     from orchestrator.sdk.client import Client
 
 _ESSENTIAL = {"scheduler": "Start one: `neutrino up`, or look at its pod's log."}
+_STORE = "Look at the API's credentials and at the address of the pool's store (`neutrino pool list -o wide`)."
 _NO_WORKER = "Start one: `neutrino up --workers 1`, or scale the pool's deployment."
 _ICON = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
 
@@ -34,7 +35,7 @@ class Finding:
 def doctor(output: Output = Format.TABLE) -> None:
     """Check that everything works, with a fix for each fault.
 
-    Profile, API, database, token, scheduler, broker, workers, pools and the GPUs of this machine. The exit code is 1
+    Profile, API, database, token, scheduler, broker, object stores, workers, pools and GPUs. The exit code is 1
     when something essential is broken.
     """
     findings = list(_examine())
@@ -105,23 +106,55 @@ def _parts(client: Client) -> Iterator[Finding]:
     for kind, fix in _ESSENTIAL.items():
         parts = [part for part in status.components if part.kind == kind]
         yield _one_is_enough(kind, parts, fix)
-    yield _broker([part for part in status.components if part.kind == "scheduler" and part.healthy])
+    yield _broker([part for part in status.components if part.kind == "broker"])
+    yield from _stores(client, status.components)
     workers = list(client.workers.list())
     online = [worker for worker in workers if worker.online]
     slots = sum(worker.slots for worker in online if not worker.draining)
     detail = f"{len(online)} online with {slots} slots"
     yield Finding("workers", "ok", detail) if slots else Finding("workers", "broken", detail, _NO_WORKER)
-    stores = sorted({pool.name for pool in client.pools.list()})
-    detail = ", ".join(stores) or "none"
-    yield Finding("pools", "ok", detail) if stores else Finding("pools", "broken", detail, "neutrino pool create")
+    pools = sorted(client.pools.list(), key=lambda pool: pool.name)
+    detail = ", ".join(pool.name for pool in pools) or "none"
+    yield Finding("pools", "ok", detail) if pools else Finding("pools", "broken", detail, "neutrino pool create")
+    yield from (_gpu_pool(pool) for pool in pools if pool.gpu)
 
 
-def _broker(schedulers: list[ComponentView]) -> Finding:
-    """The schedulers ring its bells, and say when it does not take them. Jobs go on without it, only later."""
-    silent = next((part.detail for part in schedulers if "broker" in part.detail), None)
-    if silent is None:
-        return Finding("broker", "ok", "takes what the schedulers send")
-    return Finding("broker", "warning", silent, "Look at Redis and at REDIS_URL. Jobs start later meanwhile.")
+def _broker(parts: list[ComponentView]) -> Finding:
+    """The schedulers say whether it takes their bells. Jobs go on without it, only later."""
+    latest = max(parts, key=lambda part: part.seen_at, default=None)
+    if latest is None or not latest.healthy:
+        return Finding("broker", "warning", "no scheduler has asked it lately", _ESSENTIAL["scheduler"])
+    if latest.ok:
+        return Finding("broker", "ok", latest.detail)
+    return Finding("broker", "warning", latest.detail, "Look at Redis and at REDIS_URL. Jobs start later meanwhile.")
+
+
+def _stores(client: Client, parts: tuple[ComponentView, ...]) -> Iterator[Finding]:
+    """Write, read and delete an object in each. Who may not have that done is told what the API has seen by itself."""
+    from orchestrator.domain.errors import PermissionDenied
+
+    try:
+        checks = client.pools.check_stores().items
+    except PermissionDenied:
+        for part in (part for part in parts if part.kind == "store"):
+            ok = part.ok and part.healthy
+            yield Finding("store", "ok" if ok else "broken", f"{part.name}: {part.detail}", None if ok else _STORE)
+        return
+    for check in checks:
+        if check.fault is None:
+            yield Finding("store", "ok", f"{check.store}: writes, reads, deletes")
+            continue
+        verdict = "warning" if check.can_read else "broken"
+        what = "can be read, but not written" if check.can_read else "cannot be used"
+        yield Finding("store", verdict, f"{check.store} {what}: {check.fault}", check.hint or _STORE)
+
+
+def _gpu_pool(pool: PoolView) -> Finding:
+    """A pool of GPUs without a worker keeps its jobs waiting: right where workers come when they are needed."""
+    if pool.slots:
+        return Finding("gpu", "ok", f"{pool.name}: {pool.slots} slots with {pool.gpu}")
+    fix = f"Start a worker with NEUTRINO_POOL={pool.name} on a machine with {pool.gpu}."
+    return Finding("gpu", "warning", f"{pool.name}: no worker with {pool.gpu} is online", fix)
 
 
 def _one_is_enough(kind: str, parts: list[ComponentView], fix: str) -> Finding:

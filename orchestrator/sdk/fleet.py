@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.views import CreatePool, CreateToken, PoolView, TokenCreated, TokenView, WorkerView
+from orchestrator.domain.checks import StoreCheck
+from orchestrator.domain.views import CreatePool, CreateToken, Page, PoolView, TokenCreated, TokenView, WorkerView
 from orchestrator.sdk.binding import Bound, D, Operation, Streaming
 from orchestrator.sdk.steps import Call, Steps, Stream
 from orchestrator.sdk.transport import exchange, pages, path, post
@@ -20,6 +21,11 @@ class Pools(Bound[D]):
     def create(self, pool: CreatePool) -> Steps[PoolView]:
         """Add a pool. Raises Conflict when its name is taken."""
         return (yield from post("/v1/pools", PoolView, pool.model_dump(mode="json")))
+
+    @Operation
+    def check_stores(self) -> Steps[Page[StoreCheck]]:
+        """Let the API write, read and delete a small object in the store of each pool."""
+        return (yield from post("/v1/stores/check", Page[StoreCheck]))
 
 
 class Workers(Bound[D]):

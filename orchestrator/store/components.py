@@ -23,6 +23,11 @@ def seen(connection: Connection, name: str, kind: str, detail: str, *, ok: bool 
     connection.execute(text(statement), {"name": name, "kind": kind, "detail": detail, "ok": ok})
 
 
+def left(connection: Connection, name: str) -> None:
+    """Forget a component that has ended as it should, so that nobody misses it."""
+    connection.execute(text("DELETE FROM components WHERE name = :name"), {"name": name})
+
+
 def forget_gone(connection: Connection) -> None:
     """Drop components that have been silent for an hour."""
     statement = "DELETE FROM components WHERE seen_at < clock_timestamp() - :seconds * interval '1 second'"

@@ -26,6 +26,7 @@ NEEDS = {
     ("POST", "/v1/jobs/{job_id}/retry"): SUBMITTER,
     ("PUT", "/v1/files/{sha256}"): SUBMITTER,
     ("POST", "/v1/workers/{worker_id}/drain"): OPERATOR,
+    ("POST", "/v1/stores/check"): SUBMITTER,
     ("POST", "/v1/pools"): ADMIN,
     ("GET", "/v1/tokens"): ADMIN,
     ("POST", "/v1/tokens"): ADMIN,

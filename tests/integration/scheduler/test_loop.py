@@ -17,7 +17,7 @@ from orchestrator.embedded.postgres import Postgres
 from orchestrator.queues import queue_for_pool, queue_for_worker
 from orchestrator.scheduler.bells import Bells
 from orchestrator.scheduler.loop import Scheduler
-from orchestrator.store import jobs
+from orchestrator.store import components, jobs
 from orchestrator.store.session import Database
 from tests.integration.store.plane import Plane
 
@@ -109,3 +109,20 @@ def test_a_replica_outlives_its_database(server_folder: Path, replica: Callable[
         (job,) = plane.submit()
         _until(lambda: plane.state(job) is JobState.DISPATCHED)
     database.close()
+
+
+def test_a_replica_that_stops_is_not_missed(plane: Plane, redis_url: str) -> None:
+    def names() -> list[str]:
+        with plane.database.transaction() as connection:
+            return [part.name for part in components.views(connection) if part.kind == "scheduler"]
+
+    bells = Bells(redis_url)
+    bells.start()
+    scheduler = Scheduler(plane.database, bells)
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
+    _until(names)
+    scheduler.stop.set()
+    thread.join(timeout=30)
+    bells.stop()
+    assert names() == []
