@@ -274,6 +274,7 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             for path, folder in mounts.items():
                 if value == path or value.startswith(f"{path}/"):
                     value = folder + value[len(path) :]
+                    break
             if subdomain and value.endswith(f".{subdomain}"):
                 value = "127.0.0.1"
             env[one["name"]] = value
