@@ -16,6 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, nearest
 from orchestrator.domain.spec import Command, Outputs, Placement, Resources, Retry
+from orchestrator.sdk.annotated import fitted
 from orchestrator.sdk.client import Client
 from orchestrator.sdk.files import describe
 from orchestrator.sdk.jobs import JobHandle
@@ -69,7 +70,7 @@ class JobFunction(Generic[P, R]):
     def map(self, parameters: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
         """One job for each set of parameters: `train.map([{"lr": 0.1}, {"lr": 0.01}])`. All are checked
         before any is submitted."""
-        checked = [self._command(self._bind((), given)) for given in parameters]
+        checked = self.commands(parameters)
         client = self._connected()
         client.files.upload(self._files())
         return client.jobs.submit_many(checked)
@@ -81,6 +82,10 @@ class JobFunction(Generic[P, R]):
     def command(self, *args: P.args, **kwargs: P.kwargs) -> Command:
         """The spec of the job that `submit` would submit."""
         return self._command(self._bind(args, kwargs))
+
+    def commands(self, parameters: Iterable[Mapping[str, Any]]) -> list[Command]:
+        """The specs of the jobs that `map` would submit. Raises InvalidSpec for the first set with a fault."""
+        return [self._command(self._bind((), given)) for given in parameters]
 
     def _command(self, params: dict[str, Any]) -> Command:
         source = find_source(self._function, self._options.include)
@@ -99,7 +104,7 @@ class JobFunction(Generic[P, R]):
         return self._client or _default_client()
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments by name. Raises InvalidSpec instead of TypeError, before anything is sent."""
+        """The arguments by name, as the annotations want them. Raises InvalidSpec, before anything is sent."""
         signature = inspect.signature(self._function)
         known = list(signature.parameters)
         takes_any = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
@@ -120,7 +125,7 @@ class JobFunction(Generic[P, R]):
                 raise InvalidSpec.of([FieldError(f"spec.params.{key}", "a job's parameters are passed by name.")])
             else:
                 params[key] = value
-        return params
+        return fitted(self._function, params)
 
 
 def _unknown(key: str, known: Sequence[str]) -> FieldError:

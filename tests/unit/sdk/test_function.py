@@ -140,6 +140,19 @@ def test_a_sweep_is_checked_as_a_whole_before_anything_is_sent(
     assert [one["spec"]["params"] for one in sent] == [{"lr": 0.1}, {"lr": 0.01}]
 
 
+def test_parameters_become_what_the_annotations_say(module: ModuleType) -> None:
+    for given in ({"lr": "0.1", "epochs": "3"}, {"lr": 0.1, "epochs": 3.0}):
+        (swept,) = module.train.commands([given])
+        assert swept.params == module.train.command(**given).params == {"lr": 0.1, "epochs": 3}
+    assert module.train.command(lr=1).params == {"lr": 1.0}
+    with pytest.raises(InvalidSpec) as caught:
+        module.train.commands([{"lr": "fast", "epochs": 1.5}])
+    assert [(fault.path, fault.message) for fault in caught.value.errors] == [
+        ("spec.params.lr", "must be a number, not 'fast'"),
+        ("spec.params.epochs", "must be a whole number, not 1.5"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
