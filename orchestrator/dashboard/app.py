@@ -8,7 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from orchestrator.dashboard import errors, live, static
 from orchestrator.dashboard.headers import Headers
 from orchestrator.dashboard.recent import Recent
-from orchestrator.dashboard.views import admin, cost, fleet, login, overview
+from orchestrator.dashboard.views import admin, cost, fleet, jobs, login, overview
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
 
@@ -22,7 +22,7 @@ def create_app(database: Database, changes: Changes) -> FastAPI:
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=700)
     app.add_middleware(Headers)
-    for module in (login, overview, fleet, cost, admin, live):
+    for module in (login, overview, jobs, fleet, cost, admin, live):
         app.include_router(module.router)
     app.mount("/static", static.Files(), name="static")
     return app

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.dashboard import ansi
+
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 
@@ -45,6 +47,11 @@ def utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def age(since: datetime) -> str:
+    """How long something has lasted by now: `4m 10s`."""
+    return duration((datetime.now(UTC) - since).total_seconds())
+
+
 def number(value: float | None) -> str:
     """A count or a measure: `12,345`, `0.9944`."""
     if value is None:
@@ -68,6 +75,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "size": size,
     "duration": duration,
     "ago": ago,
+    "age": age,
+    "shown": ansi.shown,
+    "log": ansi.html,
     "utc": utc,
     "number": number,
     "money": money,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ class _Plan:
     values: dict[str, Any]
     narrow: str | None = None
     along: str = "true"
+    floor: str = "true"
 
 
 # The reasons of a job that goes its usual way belong to one state each and are in no index of their own.
@@ -197,8 +198,7 @@ def page(
     near = _cursor(*rows[0]) if rows and cursor is not None else None
     if backwards:
         rows.reverse()
-    found = {job.id: job for job in jobs.summaries(connection, [row[1] for row in rows])}
-    items = tuple(found[public] for row in rows if (public := encode("j", row[1])) in found)
+    items = again(connection, workspace_id, [row[1] for row in rows])
     previous, following = (far, near) if backwards else (near, far)
     return Listed(items, previous, following, total, unseen)
 
@@ -209,7 +209,7 @@ def _read(
     """One more than `limit` keys in order, how many there are in all, and where a reading that was cut off stopped."""
     descending = order.descending != backwards
     sense, comparison = ("DESC", "<") if descending else ("ASC", ">")
-    values, start = dict(plan.values), "true"
+    values, start = dict(plan.values), plan.floor
     if cursor is not None:
         key, job_id = _place(cursor, order)
         values |= {"at": job_id} | ({} if key is None else {"key": key})
@@ -253,7 +253,22 @@ def ids(
     whether there are, or may be, more."""
     plan = _plan(connection, workspace_id, chosen)
     if newer is not None:
-        plan.conditions.append("j.id > :newer")
+        plan.floor = "j.id > :newer"
         plan.values["newer"] = newer
     rows, _, unread = _read(connection, plan, ORDERS["newest"], None, backwards=False, limit=limit)
     return [job_id for _, job_id in rows[:limit]], len(rows) > limit or unread is not None
+
+
+def newest(connection: Connection, workspace_id: int) -> int:
+    """The id of the workspace's newest job, 0 before the first."""
+    statement = "SELECT coalesce(max(id), 0) FROM jobs WHERE workspace_id = :workspace"
+    found: int = connection.execute(text(statement), {"workspace": workspace_id}).scalar_one()
+    return found
+
+
+def again(connection: Connection, workspace_id: int, ids: Sequence[int]) -> tuple[JobSummary, ...]:
+    """These jobs of the workspace as they are now, in the order of `ids`."""
+    statement = "SELECT id FROM jobs WHERE workspace_id = :workspace AND id = ANY(CAST(:ids AS bigint[]))"
+    mine = connection.execute(text(statement), {"workspace": workspace_id, "ids": list(ids)}).scalars()
+    found = {job.id: job for job in jobs.summaries(connection, list(mine))}
+    return tuple(found[public] for one in ids if (public := encode("j", one)) in found)
