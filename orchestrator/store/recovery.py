@@ -49,11 +49,11 @@ def _sentence(row: Any) -> str:
     return f"{row.cloud} has the checkpoint of step {row.step}, {float(row.age):.0f} s old{behind}."
 
 
-# The numbers that a job logs carry the time at which it did: they show when it worked.
+# The numbers that a job logs carry their time, which shows when it worked; those of `sys/` are the worker's.
 _INTERRUPTION = """
-    SELECT min(at) FILTER (WHERE epoch = last.epoch) - max(at) FILTER (WHERE epoch < last.epoch) AS seconds
-    FROM metrics, (SELECT epoch FROM jobs WHERE id = :job AND epoch > 1) AS last
-    WHERE job_id = :job
+    SELECT min(m.at) FILTER (WHERE m.epoch = j.epoch) - max(m.at) FILTER (WHERE m.epoch < j.epoch) AS seconds
+    FROM metrics m JOIN jobs j ON j.id = m.job_id
+    WHERE m.job_id = :job AND j.epoch > 1 AND NOT starts_with(m.name, 'sys/')
 """
 
 

@@ -1,22 +1,29 @@
-"""Three clouds on this machine: a whole Neutrino, and for each cloud a store of its protocol and a pool with workers."""
+"""Three clouds: a whole Neutrino, and for each cloud a store of its protocol and a pool with a worker."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import namedtuple_row
 
+from cloud_adapters.artifacts import open_file
+from cloud_adapters.registry import open_store
+from orchestrator import Command, Outputs, Placement, Train
 from orchestrator.domain.ids import decode
+from orchestrator.domain.spec import Cloud, SourceFile
+from orchestrator.domain.state import JobState
 from orchestrator.domain.views import CreatePool, JobView
 from orchestrator.embedded import services
 from orchestrator.embedded.stack import Stack
@@ -24,6 +31,7 @@ from orchestrator.sdk.client import Client
 from orchestrator.sdk.drivers import Sync
 from orchestrator.sdk.jobs import JobHandle
 from tests.contract import servers
+from tests.integration.moves import chain
 
 Found = TypeVar("Found")
 Job = JobHandle[Sync]
@@ -34,14 +42,14 @@ _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AZURE_STORAGE_KEY": servers.AZURITE_KEY,
-    "NEUTRINO_LEASE_SECONDS": "3",
+    "NEUTRINO_LEASE_SECONDS": "10",
     "NEUTRINO_DRAIN_SECONDS": "20",
     "OMP_NUM_THREADS": "1",
 }
 PATIENCE = 60.0
 
 
-def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+def until(look: Callable[[], Found | None], seconds: float = PATIENCE) -> Found:
     """What `look` finds, as soon as that is something."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
@@ -58,7 +66,42 @@ class Clouds:
     client: Client
     stores: dict[str, str]
     folder: Path
+    servers: dict[str, ExitStack]
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @cached_property
+    def _chain(self) -> tuple[SourceFile, ...]:
+        return self.client.files.upload({"chain.py": Path(chain.__file__)})
+
+    def grow(self, name: str, clouds: Sequence[str] = CLOUDS, *, standby: str | None = None, **params: Any) -> Job:
+        """A job that runs `chain.grow`."""
+        placement = Placement(clouds=[Cloud(cloud) for cloud in clouds], standby=standby)
+        return self.client.jobs.submit(
+            Command(name=name, entrypoint="chain:grow", files=self._chain, params=params, placement=placement)
+        )
+
+    def train(self, name: str, clouds: Sequence[str], epochs: int) -> Job:
+        """A training of the digits."""
+        return self.client.jobs.submit(
+            Train(
+                name=name,
+                workload="image-classifier",
+                dataset="builtin://digits",
+                params={"epochs": epochs, "batch_size": 256},
+                placement=Placement(clouds=[Cloud(cloud) for cloud in clouds]),
+                outputs=Outputs(model=name),
+            )
+        )
+
+    def result(self, job: Job) -> Any:
+        """What `chain.grow` has returned: its output as it lies in the store."""
+        (artifact,) = [one for one in job.artifacts if one.kind == "output"]
+        row = self.sql("SELECT store, prefix FROM replicas WHERE artifact_id = %s", decode("a", artifact.id))[0]
+        return json.loads(b"".join(open_file(open_store(row.store), row.prefix, "result.json")))["value"]
+
+    def lose_store(self, cloud: str) -> None:
+        """End the store of a cloud, with all that it holds."""
+        self.servers.pop(cloud).close()
 
     def start_worker(self, cloud: str) -> None:
         """Start the worker of a cloud's pool, and wait until it is there."""
@@ -91,16 +134,26 @@ class Clouds:
 
     def ended(self, job: Job) -> JobView:
         """The job, once it has ended, however it did."""
-        return until(lambda: (view := self.view(job)).state.terminal and view)
+        return until(lambda: view if (view := self.view(job)).state.terminal else None)
 
     def running_on(self, job: Job, cloud: str) -> JobView:
         """The job, once it runs in the pool of a cloud."""
-        return until(lambda: (view := self.view(job)).state == "RUNNING" and view.pool == cloud and view)
+        return until(lambda: view if self._runs(view := self.view(job), cloud) else None)
 
-    def checkpointed(self, job: Job, more_than: int = 0) -> int:
-        """The number of checkpoints that the job has ever committed, once it is more than so many."""
-        statement = "SELECT count(*) AS n FROM artifacts WHERE job_id = %s AND kind = 'checkpoint'"
-        return until(lambda: (n := self.sql(statement, decode("j", job.id))[0].n) > more_than and n)
+    def _runs(self, view: JobView, cloud: str) -> bool:
+        return view.state is JobState.RUNNING and view.pool == cloud
+
+    def checkpointed(self, job: Job) -> None:
+        """Return when the job has committed a checkpoint."""
+        statement = "SELECT FROM artifacts WHERE job_id = %s AND kind = 'checkpoint'"
+        until(lambda: self.sql(statement, decode("j", job.id)))
+
+    def at_work(self, job: Job, epoch: int) -> None:
+        """Return when an attempt of the job has logged a number of its own."""
+        statement = """
+            SELECT FROM metrics WHERE job_id = %s AND epoch = %s AND NOT starts_with(name, 'sys/') LIMIT 1
+        """
+        until(lambda: self.sql(statement, decode("j", job.id), epoch))
 
     def sql(self, statement: str, *values: Any) -> list[Any]:
         """Rows straight from the database."""
@@ -119,13 +172,14 @@ def three_clouds(folder: Path, workers: tuple[str, ...] = CLOUDS) -> Iterator[Cl
     try:
         with ExitStack() as stack:
             folder.mkdir(exist_ok=True)
-            stores = {}
+            stores: dict[str, str] = {}
+            running = {cloud: stack.enter_context(ExitStack()) for cloud in CLOUDS}
             for cloud in CLOUDS:
-                origin = stack.enter_context(_SERVERS[cloud](folder))
+                origin = running[cloud].enter_context(_SERVERS[cloud](folder))
                 stores[cloud] = servers.make_bucket(cloud, origin, "neutrino")
             up = stack.enter_context(Stack(folder / "stack", workers=0, schedulers=1))
             client = stack.enter_context(Client(up.url, up.admin_token))
-            clouds = Clouds(up, client, stores, folder)
+            clouds = Clouds(up, client, stores, folder, running)
             stack.callback(_stop, clouds)
             for cloud, store in stores.items():
                 client.pools.create(CreatePool(name=cloud, cloud=cloud, region="", store=store))
