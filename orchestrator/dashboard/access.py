@@ -53,8 +53,9 @@ def _acting(role: str) -> Callable[..., Session]:
     """For actions: the form must have come from a page that this session was shown."""
 
     def check(
-        session: Annotated[Session, Depends(_at_least(role))], csrf: Annotated[str, Form(max_length=100)] = ""
+        session: Annotated[Session, Depends(_session)], csrf: Annotated[str, Form(max_length=100)] = ""
     ) -> Session:
+        roles.require(session.role, role)
         if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
             raise PermissionDenied(
                 "This form is not from your present session.", hint="Go back, reload the page, and try again."
