@@ -16,11 +16,18 @@ NAME = "neutrino"
 NAMESPACE = "ml"
 
 _EVERYTHING: dict[str, Any] = {
-    "images": {"registry": "registry.example.com/team", "pullSecrets": ["pull"], "worker": {"digest": "sha256:" + "a" * 64}},
+    "images": {
+        "registry": "registry.example.com/team",
+        "pullSecrets": ["pull"],
+        "worker": {"digest": "sha256:" + "a" * 64},
+    },
     "priorityClassName": "high",
     "podLabels": {"team": "vision"},
     "podAnnotations": {"example.com/a": "b"},
-    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"name": "NEUTRINO_LOG_LEVEL", "value": "DEBUG"}],
+    "extraEnv": [
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "NEUTRINO_LOG_LEVEL", "value": "DEBUG"},
+    ],
     "extraObjects": [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}, "data": {"a": "b"}}
     ],
@@ -30,7 +37,11 @@ _EVERYTHING: dict[str, Any] = {
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
     },
     "pools": {
-        "local": {"kind": "workers", "autoscaling": {"enabled": True}, "extraEnv": [{"name": "NEUTRINO_SLOTS", "value": "9"}]},
+        "local": {
+            "kind": "workers",
+            "autoscaling": {"enabled": True},
+            "extraEnv": [{"name": "NEUTRINO_SLOTS", "value": "9"}],
+        },
         "l4": {"kind": "workers", "cloud": "gcp", "region": "us-central1", "gpu": "L4:1", "spot": True, "slots": 1},
         "a100": {"kind": "pods", "cloud": "aws", "gpu": "A100:8", "pods": {"spot": True, "maxNodes": 4, "shm": "8Gi"}},
         "far": {"kind": "pods", "cluster": "europe", "apiUrl": "https://neutrino.example.com"},
@@ -72,7 +83,10 @@ MATRIX: dict[str, dict[str, Any]] = {
         "identity": {"azure": {"clientId": "0f9e3a52-1111-2222-3333-444455556666"}},
         "pools": {"a100": {"kind": "workers", "cloud": "azure", "gpu": "A100:1", "nodeSelector": {"agentpool": "gpu"}}},
     },
-    "shared-volume": {"store": {"volume": {"accessMode": "ReadWriteMany", "existingClaim": "nfs"}}, "pools": {"pods": None}},
+    "shared-volume": {
+        "store": {"volume": {"accessMode": "ReadWriteMany", "existingClaim": "nfs"}},
+        "pools": {"pods": None},
+    },
     "open": {
         "networkPolicy": {"enabled": False},
         "podDisruptionBudget": {"enabled": False},

@@ -15,7 +15,11 @@ def faults(pod: dict[str, Any]) -> list[str]:
     spec = pod["spec"]
     return [
         *(f"{name} is set" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)),
-        *(f"volume {one['name']} is none of the allowed" for one in spec.get("volumes", ()) if not _VOLUMES & one.keys()),
+        *(
+            f"volume {one['name']} is none of the allowed"
+            for one in spec.get("volumes", ())
+            if not _VOLUMES & one.keys()
+        ),
         *(fault for one in _containers(spec) for fault in _container(one, spec.get("securityContext", {}))),
     ]
 

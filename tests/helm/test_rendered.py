@@ -82,12 +82,18 @@ def test_every_variable_is_set_once_and_read_by_somebody(release: Release) -> No
 @cache
 def _variables() -> frozenset[str]:
     """The names of variables that our code mentions."""
-    code = [path for name in ("orchestrator", "workers", "cloud_adapters", "migrations") for path in (ROOT / name).rglob("*.py")]
+    code = [
+        path
+        for name in ("orchestrator", "workers", "cloud_adapters", "migrations")
+        for path in (ROOT / name).rglob("*.py")
+    ]
     return frozenset(name for path in code for name in re.findall(r"NEUTRINO_[A-Z_]+", path.read_text("utf-8")))
 
 
 def test_every_module_that_a_pod_runs_is_there(release: Release) -> None:
-    commands = [container["command"] for _, pod in release.pods() for container in containers(pod) if "command" in container]
+    commands = [
+        container["command"] for _, pod in release.pods() for container in containers(pod) if "command" in container
+    ]
     modules = {command[2] for command in commands if command[:2] == ["python", "-m"]}
     assert {"migrations", "orchestrator.api", "orchestrator.scheduler"} <= modules
     assert [module for module in modules if find_spec(module) is None] == []
@@ -173,7 +179,9 @@ def test_what_scales_has_no_fixed_number_and_is_there() -> None:
 
 def test_probes_ask_for_routes_that_the_api_has(release: Release) -> None:
     server = create_server(Database("postgresql://nobody@nowhere/nothing"))
-    cells = {name: cell.cell_contents for name, cell in zip(server.__code__.co_freevars, server.__closure__, strict=True)}  # type: ignore[attr-defined]
+    cells = {
+        name: cell.cell_contents for name, cell in zip(server.__code__.co_freevars, server.__closure__, strict=True)
+    }  # type: ignore[attr-defined]
     routes = set(cells["api"].openapi()["paths"]) | {"/metrics"}
     asked = {
         container[probe]["httpGet"]["path"]

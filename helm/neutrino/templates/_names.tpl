@@ -64,7 +64,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $row := dict "name" $name "cloud" $cloud "region" (default "local" $pool.region) "store" (default (include "neutrino.storeUri" $) $pool.store) -}}
 {{- with $pool.gpu }}{{ $_ := set $row "gpu" . }}{{ end -}}
 {{- if eq $pool.kind "pods" -}}
-{{- $pods := mustMergeOverwrite (dict "preset" (include "neutrino.preset" $pool)) (default dict $pool.pods) -}}
+{{- $pods := dict "preset" (include "neutrino.preset" $pool) -}}
+{{- with $.Values.images.pullSecrets }}{{ $_ := set $pods "imagePullSecrets" . }}{{ end -}}
+{{- $pods = mustMergeOverwrite $pods (default dict $pool.pods) -}}
 {{- $row = mustMergeOverwrite $row (dict "cluster" (default "in-cluster" $pool.cluster) "pods" $pods) -}}
 {{- end -}}
 {{- $rows = append $rows $row -}}
