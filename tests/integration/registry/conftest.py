@@ -1,0 +1,19 @@
+"""Three clouds for the tests of a file, in which what was moved away is deleted at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.moves.clouds import Clouds, three_clouds
+
+
+@pytest.fixture(scope="module")
+def clouds(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Clouds]:
+    """A stack, a store of each protocol, and a worker in each cloud's pool."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEUTRINO_STALE_SECONDS", "0")
+        with three_clouds(server_folder / request.path.stem) as clouds:
+            yield clouds
