@@ -11,6 +11,12 @@ from workers.child import INTERRUPTED_CODE
 from workers.runner import Exit
 
 _LONGEST = 2000
+# What the kernel sends to a process for what it did itself. Any other signal somebody may have sent from outside, and
+# the kernel does not tell who: how often that is believed is for `orchestrator.domain.retry` to say.
+_OWN_DOING = {
+    getattr(signal, name)
+    for name in "SIGSEGV SIGABRT SIGBUS SIGFPE SIGILL SIGTRAP SIGSYS SIGPIPE SIGXCPU SIGXFSZ".split()  # noqa: SIM905
+}
 # What Python, numpy and torch call it. It is the last line of a traceback.
 _OUT_OF_MEMORY = re.compile(r"^([\w.]+\.)?(MemoryError|_ArrayMemoryError|OutOfMemoryError)\b")
 
@@ -56,6 +62,8 @@ def _killed(number: int, *, kernel_oom: bool) -> Verdict:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
+    if number in _OWN_DOING:
+        return Verdict(Reason.USER_ERROR, f"Crashed with {name}.")
     return Verdict(Reason.KILLED, f"Killed by {name}, which the worker did not send.")
 
 

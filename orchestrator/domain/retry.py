@@ -17,6 +17,8 @@ from orchestrator.domain.state import AttemptState, JobState, Reason
 INFRA_BUDGET = 10
 PREEMPTION_BUDGET = 100
 DEATHS_TO_QUARANTINE = 3
+KILLS_BELIEVED = 2
+"""So often a signal from nowhere is taken for the machine's doing; a job that goes on to end so does it to itself."""
 _USER_BACKOFF_S = (1.0, 300.0)  # first delay and ceiling; doubled each time
 _INFRA_BACKOFF_S = (0.5, 60.0)
 
@@ -76,6 +78,7 @@ class Counters:
     infra_failures: int = 0
     preemptions: int = 0
     worker_deaths: int = 0
+    kills: int = 0  # of the failures of infrastructure, those that were signals from nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,14 @@ def _backoff(bounds: tuple[float, float], failures: int) -> float:
 def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry) -> Verdict:
     """Decide where the job goes after an attempt ended with `reason`; `counters` are those before it."""
     failure = FAILURE_OF[reason]
+    if reason is Reason.KILLED and counters.kills >= KILLS_BELIEVED:
+        failure = Failure.USER
     spent = Counters(
         user_failures=counters.user_failures + (failure in {Failure.USER, Failure.UNCHANGED_IS_POINTLESS}),
         infra_failures=counters.infra_failures + (failure is Failure.INFRA),
         preemptions=counters.preemptions + (failure is Failure.PREEMPTION),
         worker_deaths=counters.worker_deaths + (reason in _DEATHS),
+        kills=counters.kills + (reason is Reason.KILLED),
     )
 
     def fail(why: Reason, text: str) -> Verdict:

@@ -150,7 +150,8 @@ def heartbeat(
 
 _STANDING = """
     SELECT id, epoch, state, workspace_id, document, name, user_failures, infra_failures, preemptions, worker_deaths,
-      shape, moved_to, pool_id
+      shape, moved_to, pool_id, CASE WHEN infra_failures > 0 THEN least(infra_failures,
+        (SELECT count(*) FROM attempts a WHERE a.job_id = jobs.id AND a.reason = 'killed')) ELSE 0 END AS kills
     FROM jobs WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -179,7 +180,7 @@ def ending(job: Any, reason: Reason, message: str, actor: str, *, exit_code: int
             ends=AttemptState.SUCCEEDED,
             **common,
         )
-    spent = Counters(job.user_failures, job.infra_failures, job.preemptions, job.worker_deaths)
+    spent = Counters(job.user_failures, job.infra_failures, job.preemptions, job.worker_deaths, job.kills)
     retry = Retry.model_validate(job.document["spec"].get("retry", {}))
     verdict = after_attempt(reason, message, spent, retry)
     # Everybody who failed at once shall not come back at once: between half and all of the delay.

@@ -89,12 +89,15 @@ def test_a_dead_zygote_is_replaced_and_its_attempts_are_infrastructure_failures(
     assert plane.report_of(following).reason is Reason.SUCCEEDED
 
 
-def test_a_killed_child_is_named_with_the_signal(plane: ControlPlane, workers: Workers) -> None:
-    attempt = plane.submit(Command(name="k", command=("sh", "-c", "kill -SEGV $$")))
+@pytest.mark.parametrize(("name", "reason"), [("TERM", Reason.KILLED), ("SEGV", Reason.USER_ERROR)])
+def test_a_child_that_dies_of_a_signal_is_named_with_it(
+    plane: ControlPlane, workers: Workers, name: str, reason: Reason
+) -> None:
+    attempt = plane.submit(Command(name="k", command=("sh", "-c", f"kill -{name} $$")))
     workers.start()
     report = plane.report_of(attempt)
-    assert report.reason is Reason.KILLED
-    assert "SIGSEGV" in report.message
+    assert report.reason is reason
+    assert f"SIG{name}" in report.message
 
 
 def test_killing_the_leader_of_an_attempt_ends_all_of_it(plane: ControlPlane, workers: Workers) -> None:
