@@ -23,6 +23,7 @@ from orchestrator.cli import (
     migrate_job,
     migrations,
     models,
+    notifications,
     run,
     stack,
     store,
@@ -144,6 +145,16 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "token": (
         "Who may do what: list, create, revoke.",
         {"list": fleet.list_tokens, "create": fleet.create_token, "revoke": fleet.revoke_token},
+    ),
+    "notification": (
+        "Who is told when jobs end: list, create, test, deliveries, delete.",
+        {
+            "list": notifications.list_all,
+            "create": notifications.create,
+            "test": notifications.test,
+            "deliveries": notifications.deliveries,
+            "delete": notifications.delete,
+        },
     ),
     "audit": ("Who did what: list, verify.", {"list": audit.list_audit, "verify": audit.verify}),
 }

@@ -11,6 +11,7 @@ from orchestrator.domain.errors import NeutrinoError
 from orchestrator.scheduler.bells import Bells
 from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.loop import Scheduler
+from orchestrator.scheduler.postman import Postman
 from orchestrator.store.session import Database
 
 
@@ -21,7 +22,8 @@ def main() -> None:
         metrics.serve()
         traces.configure("scheduler")
         bells = Bells()
-        scheduler = Scheduler(Database.from_env(pool_size=2, application="neutrino-scheduler"), bells)
+        database = Database.from_env(pool_size=2, application="neutrino-scheduler")
+        scheduler, postman = Scheduler(database, bells), Postman(database)
         janitor = Janitor(Database.from_env(pool_size=1, application="neutrino-janitor"))
     except NeutrinoError as error:
         sys.exit(str(error))
@@ -33,7 +35,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     bells.start()
     janitor.start()
+    postman.start()
     scheduler.run()
+    postman.stop()
     janitor.stop()
     bells.stop()
 

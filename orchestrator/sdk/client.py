@@ -19,6 +19,7 @@ from orchestrator.sdk.fleet import Pools, Tokens, Workers
 from orchestrator.sdk.jobs import Jobs
 from orchestrator.sdk.migrations import Migrations
 from orchestrator.sdk.models import Models
+from orchestrator.sdk.notifications import Notifications
 from orchestrator.sdk.profile import Profile, resolve
 from orchestrator.sdk.steps import Steps
 from orchestrator.sdk.transport import get, post
@@ -45,6 +46,7 @@ class _Api(Bound[D], Generic[D]):
         self.workers = Workers(driver)
         self.tokens = Tokens(driver)
         self.audit = Audit(driver)
+        self.notifications = Notifications(driver)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

@@ -428,4 +428,4 @@ components = Table(
     Column("ok", Boolean, nullable=False, server_default=text("true")),
 )
 
-from orchestrator.store import cluster_tables, console_tables, registry_tables  # noqa: E402, F401 - the rest of `metadata`, which must be whole
+from orchestrator.store import cluster_tables, console_tables, notification_tables, registry_tables  # noqa: E402, F401 - the rest of `metadata`, which must be whole

@@ -21,7 +21,7 @@ from orchestrator import metrics, traces
 from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.retry import Counters
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import replicas
+from orchestrator.store import notifications, replicas
 from orchestrator.store.fence import LIVE
 from orchestrator.store.notify import JOBS, QUEUE, WORKERS, notify
 
@@ -118,6 +118,7 @@ WITH change AS (
   RETURNING j.id, h.source, j.state AS target, j.epoch, j.pool_id, j.reason, j.message, h.actor, h.ends, h.exit_code,
     h.worker_id, h.token_hash, h.lease_seconds, h.resumed_from_step,
     extract(epoch FROM clock_timestamp() - j.created_at)::float8 AS age, j.traceparent, clock_timestamp() AS at,
+    j.workspace_id, j.labels,
     CASE WHEN j.traceparent IS NOT NULL THEN
       (SELECT e.at FROM events e WHERE e.job_id = j.id ORDER BY e.id DESC LIMIT 1) END AS since
 ), began AS (
@@ -133,7 +134,7 @@ WITH change AS (
 ), told AS (
   INSERT INTO events (job_id, epoch, source, target, reason, message, actor)
   SELECT id, epoch, source, target, reason, message, actor FROM moved ORDER BY id
-)
+), posted AS ({notifications.POST})
 SELECT m.id, m.source, m.target, m.epoch, m.reason, m.age, m.traceparent, m.since, m.at,
   coalesce(m.worker_id, (SELECT a.worker_id FROM attempts a WHERE a.job_id = m.id AND a.epoch = m.epoch
     AND m.target = 'CANCELLING')) AS worker_id
