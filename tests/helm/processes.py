@@ -101,12 +101,12 @@ class Node:
 
     def _value(self, variable: dict[str, Any], pod: str) -> str:
         if "value" in variable:
-            return self._here(variable["value"])
+            return self._here(str(variable["value"]))
         source = variable["valueFrom"]
         if "fieldRef" in source:
             return f"{pod}-1"
         reference = source["secretKeyRef"]
-        return self._secrets[reference["name"]][reference["key"]]
+        return str(self._secrets[reference["name"]][reference["key"]])
 
     def _here(self, text: str) -> str:
         for far, near in self._local.items():

@@ -1,5 +1,7 @@
-"""The Pod Security Standard *restricted*, as https://kubernetes.io/docs/concepts/security/pod-security-standards/ words it
-for Linux pods, and what we ask for beyond it."""
+"""The Pod Security Standard *restricted* for Linux pods, and a root that nobody writes to.
+
+https://kubernetes.io/docs/concepts/security/pod-security-standards/
+"""
 
 from __future__ import annotations
 

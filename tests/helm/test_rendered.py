@@ -13,7 +13,7 @@ import helm_python
 import kubernetes_validate
 import pytest
 
-from orchestrator.server import create_server
+from orchestrator.api.app import create_app
 from orchestrator.store.session import Database
 from tests.helm import restricted
 from tests.helm.chart import CHART, GIVEN_CLAIMS, GIVEN_SECRETS, MATRIX, NAMESPACE, Release, containers, rendered
@@ -178,11 +178,7 @@ def test_what_scales_has_no_fixed_number_and_is_there() -> None:
 
 
 def test_probes_ask_for_routes_that_the_api_has(release: Release) -> None:
-    server = create_server(Database("postgresql://nobody@nowhere/nothing"))
-    cells = {
-        name: cell.cell_contents for name, cell in zip(server.__code__.co_freevars, server.__closure__, strict=True)
-    }  # type: ignore[attr-defined]
-    routes = set(cells["api"].openapi()["paths"]) | {"/metrics"}
+    routes = set(create_app(Database("postgresql://nobody@nowhere/nothing")).openapi()["paths"])
     asked = {
         container[probe]["httpGet"]["path"]
         for _, pod in release.pods()

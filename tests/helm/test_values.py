@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import helm_python
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 import yaml
 
@@ -152,7 +152,7 @@ def test_variables_merge_and_the_nearest_wins() -> None:
 
     def value(deployment: str, name: str) -> str:
         pod = release.one("Deployment", deployment)["spec"]["template"]
-        return next(one["value"] for one in containers(pod)[-1]["env"] if one["name"] == name)
+        return str(next(one["value"] for one in containers(pod)[-1]["env"] if one["name"] == name))
 
     assert value("neutrino-api", "HTTPS_PROXY") == "http://other:3128"
     assert value("neutrino-scheduler", "HTTPS_PROXY") == "http://proxy:3128"
