@@ -66,6 +66,7 @@ def _isolate(work: str, stdio: list[int], zygote: int) -> None:
 def _call(plan: Plan, workloads: Mapping[str, str], run: Run) -> int:
     """Run the user's code and turn its end into an exit code, the way the interpreter does."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the zygote had it wait; `run` has the handler
         if plan.entrypoint is not None:
             command.call(run, plan.entrypoint)
         else:
@@ -140,6 +141,9 @@ def _be_init_of(argv: list[str]) -> NoReturn:
     program = os.fork()
     if program == 0:
         _exec(argv)
+    if signal.SIGTERM in signal.sigpending():  # it may have come before there was a program
+        os.kill(program, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     ended = 0
     while ended != program:
         ended, status = os.wait()
@@ -155,6 +159,7 @@ def _be_init_of(argv: list[str]) -> NoReturn:
 def _exec(argv: list[str]) -> NoReturn:
     for number in _PROGRAM_DEFAULTS:  # an ignored signal stays ignored in the new program
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     proctree.die_with_parent()
     try:
         os.execvpe(argv[0], argv, os.environ)  # noqa: S606 - an argv, and no shell, is what the user gave

@@ -240,6 +240,8 @@ def main() -> None:
     # SIG_IGN, because the programs of attempts would inherit that.
     signal.signal(signal.SIGINT, _do_nothing)
     signal.signal(signal.SIGTERM, _do_nothing)
+    # An attempt that is asked to stop before it can hear must not miss it: the signal waits until it has its handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     # For all attempts: the kernel's out-of-memory killer is to take them before the agent. The zygote itself is small.
     Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -5,6 +5,7 @@ A bell that cannot be rung is dropped: the reconciler notices the job that nobod
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -98,6 +99,9 @@ class Bells:
                 self._fault = None
             except (OperationalError, OSError, *self._app.connection_for_write().connection_errors) as error:
                 # A half-open connection would fail for ever: the next bell gets a new one.
+                if doorbell is not None:
+                    with contextlib.suppress(Exception):  # whatever is wrong with it, it is given up
+                        doorbell.close()
                 doorbell = None
                 self._fault = f"the broker does not answer ({type(error).__name__})"
                 log.warning("%s; bells are rung again later", self._fault)
