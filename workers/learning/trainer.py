@@ -15,6 +15,7 @@ from workers.learning.batches import LabelledImages
 from workers.learning.early_stopping import EarlyStopping
 from workers.learning.errors import InvalidCheckpoint, TrainingDiverged
 from workers.learning.model import Architecture, build_model
+from workers.learning.resumable import load_optimizer, optimizer_state
 from workers.learning.schedule import warm_up_and_cosine
 
 
@@ -101,15 +102,13 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, as tensors and plain data."""
-        optimizer = self._optimizer.state_dict()
         return {
             "identity": self._identity,
             "position": asdict(self.position),
             "model": self.model.state_dict(),
             "best_weights": self.best_weights,
             "early_stopping": self.early_stopping.state_dict(),
-            # Keyed by the parameter's number from 0 on, which makes it a list; empty before the first update.
-            "optimizer": {"groups": optimizer["param_groups"], "state": list(optimizer["state"].values())},
+            "optimizer": optimizer_state(self._optimizer),
             "schedule": self._schedule.state_dict(),
             "generators": reproducible.generator_states(),
         }
@@ -119,11 +118,7 @@ class Trainer:
         try:
             self._check_identity(state["identity"])
             self.model.load_state_dict(state["model"])
-            optimizer = {
-                "param_groups": state["optimizer"]["groups"],
-                "state": dict(enumerate(state["optimizer"]["state"])),
-            }
-            self._optimizer.load_state_dict(optimizer)
+            load_optimizer(self._optimizer, state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
             self.early_stopping.load_state_dict(state["early_stopping"])
             device = next(self.model.parameters()).device
