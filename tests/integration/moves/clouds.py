@@ -46,7 +46,7 @@ _CREDENTIALS = {
     "NEUTRINO_DRAIN_SECONDS": "20",
     "OMP_NUM_THREADS": "1",
 }
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 def until(look: Callable[[], Found | None], seconds: float = PATIENCE) -> Found:
