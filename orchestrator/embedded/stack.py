@@ -164,7 +164,8 @@ class Stack:
         self._values["NEUTRINO_TOKEN"] = self._credentials.worker_token
         schedulers = [self._child(SCHEDULER, f"scheduler-{number + 1}") for number in range(self._schedulers)]
         supervisor.start(*schedulers)
-        supervisor.start(*(self._worker(number + 1) for number in range(self._workers)))
+        numbers = range(1, self._workers + 1)
+        supervisor.start(*(self._worker(f"worker-{number}", f"{POOL}-{number}") for number in numbers))
 
     def _addresses(self) -> dict[str, str]:
         port = ports.choose(self.data_dir / "port", self._wanted_port, host=self._bind, usual=(USUAL_PORT,))
@@ -192,14 +193,27 @@ class Stack:
         supervisor.start(prepared)
         self._values[variable] = server.url
 
-    def _worker(self, number: int) -> Child:
-        name = f"{POOL}-{number}"
-        own = {
-            "NEUTRINO_WORKER_NAME": name,
-            "NEUTRINO_DATA_DIR": str(folder.make(self.data_dir / f"worker-{number}")),
-        }
-        ready = partial(services.has_worker, self.url, self.admin_token, name)
-        return self._child(WORKER, f"worker-{number}", own, ready=ready)
+    def start_worker(self, pool: str) -> None:
+        """Start one more worker, in a pool that there is; it is kept running until the stack goes down.
+
+        Raises:
+            ServiceFailed: it did not start; its last words are in the hint.
+        """
+        self.run_beside(self._worker(f"worker-{pool}", f"{pool}-1", {"NEUTRINO_POOL": pool}))
+
+    def run_beside(self, *children: Child) -> None:
+        """Keep other processes running beside our own, until the stack goes down; returns once all are ready.
+
+        Raises:
+            ServiceFailed: one did not start; its last words are in the hint.
+        """
+        assert self._supervisor is not None, "nothing can run beside a stack that is not up"
+        self._supervisor.start(*children)
+
+    def _worker(self, name: str, known_as: str, more: Mapping[str, str] | None = None) -> Child:
+        own = {"NEUTRINO_WORKER_NAME": known_as, "NEUTRINO_DATA_DIR": str(folder.make(self.data_dir / name))}
+        ready = partial(services.has_worker, self.url, self.admin_token, known_as)
+        return self._child(WORKER, name, own | dict(more or {}), ready=ready)
 
     def _child(
         self,
