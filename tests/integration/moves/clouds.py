@@ -75,7 +75,7 @@ class Clouds:
 
     def grow(self, name: str, clouds: Sequence[str] = CLOUDS, *, standby: str | None = None, **params: Any) -> Job:
         """A job that runs `chain.grow`."""
-        placement = Placement(clouds=[Cloud(cloud) for cloud in clouds], standby=standby)
+        placement = Placement(clouds=[Cloud(cloud) for cloud in clouds], standby=Cloud(standby) if standby else None)
         return self.client.jobs.submit(
             Command(name=name, entrypoint="chain:grow", files=self._chain, params=params, placement=placement)
         )
