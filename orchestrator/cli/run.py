@@ -43,7 +43,7 @@ def run(
     """
     from orchestrator.domain.spec import Command, Placement, Resources, Retry
 
-    wanted = {"gpu": gpu, "cpu": cpu, "memory": memory}
+    wanted: dict[str, Any] = {"gpu": gpu, "cpu": cpu, "memory": memory}
     fields: dict[str, Any] = {"timeout": timeout} if timeout else {}
     spec = Command(
         name=name or _name(command),

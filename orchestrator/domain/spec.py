@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,20 @@ from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Image, Runtime, SecretKey
 from orchestrator.domain.quantities import Duration, GpuRequest, Memory
 from orchestrator.domain.workloads import check_workload
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from orchestrator.domain.written import (
+        CheckpointsFields,
+        CommandFields,
+        JobFields,
+        OutputsFields,
+        PlacementFields,
+        ResourcesFields,
+        RetryFields,
+        TrainFields,
+    )
 
 MAX_FILES = 1000
 MAX_FILE_BYTES = 16 * 1024**2
@@ -108,6 +122,10 @@ class Resources(Model):
     memory: Memory | None = Field(default=None, ge=16 * 1024**2, le=64 * 1024**4)
     nodes: int = Field(default=1, ge=1, le=1024)
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[ResourcesFields]) -> None: ...
+
 
 class Placement(Model):
     """Where a job may run. An empty `clouds` means anywhere. To `standby`, every checkpoint is copied ahead."""
@@ -120,6 +138,10 @@ class Placement(Model):
     spot: Spot = Spot.NEVER
     max_cost_usd: float | None = Field(default=None, gt=0)
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[PlacementFields]) -> None: ...
+
 
 class Retry(Model):
     """`max` pays for the job's own errors and timeouts; infrastructure and preemption have budgets of their own
@@ -130,11 +152,19 @@ class Retry(Model):
     max: int = Field(default=0, ge=0, le=100)
     on: tuple[RetryOn, ...] = (RetryOn.ERROR, RetryOn.INFRA, RetryOn.PREEMPTED)
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[RetryFields]) -> None: ...
+
 
 class Checkpoints(Model):
     """What becomes of the checkpoints that a job publishes: the newest `keep` of them stay."""
 
     keep: int = Field(default=2, ge=1, le=100)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[CheckpointsFields]) -> None: ...
 
 
 class Outputs(Model):
@@ -143,6 +173,10 @@ class Outputs(Model):
     _stands_at: ClassVar[str] = "spec.outputs"
 
     model: Name | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[OutputsFields]) -> None: ...
 
 
 class SourceFile(Model):
@@ -174,6 +208,10 @@ class JobSpec(Model):
     checkpoints: Checkpoints = Checkpoints()
     timeout: Duration = Field(default=_DAY, gt=0, le=30 * _DAY)
     outputs: Outputs = Outputs()
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[JobFields]) -> None: ...
 
     @classmethod
     def document_path(cls, path: str) -> str:
@@ -252,6 +290,10 @@ class Train(JobSpec):
     workload: str = Field(max_length=64)
     dataset: str | None = Field(default=None, max_length=2048)
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[TrainFields]) -> None: ...
+
     @classmethod
     def misfits(cls, given: Mapping[str, Any]) -> list[FieldError]:
         workload, params, dataset = given.get("workload"), given.get("params", {}), given.get("dataset")
@@ -268,6 +310,10 @@ class Command(JobSpec):
     command: tuple[ProcessText, ...] | None = Field(default=None, min_length=1, max_length=4096)
     entrypoint: Entrypoint | None = None
     files: tuple[SourceFile, ...] = Field(default=(), max_length=MAX_FILES)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[CommandFields]) -> None: ...
 
     @classmethod
     def misfits(cls, given: Mapping[str, Any]) -> list[FieldError]:

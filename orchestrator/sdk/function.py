@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, nearest
 from orchestrator.domain.spec import Command, Outputs, Placement, Resources, Retry
@@ -22,6 +22,9 @@ from orchestrator.sdk.files import describe
 from orchestrator.sdk.jobs import JobHandle
 from orchestrator.sdk.plan import RUN_DIR
 from orchestrator.sdk.source import find_source
+
+if TYPE_CHECKING:
+    from orchestrator.domain.written import PlacementFields
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -155,7 +158,7 @@ def job(
     include: Iterable[str] = ...,
     env: Mapping[str, str] | None = ...,
     labels: Mapping[str, str] | None = ...,
-    placement: Placement | None = ...,
+    placement: Placement | PlacementFields | None = ...,
     model: str | None = ...,
 ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 def job(
@@ -172,7 +175,7 @@ def job(
     include: Iterable[str] = (),
     env: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
-    placement: Placement | None = None,
+    placement: Placement | PlacementFields | None = None,
     model: str | None = None,
 ) -> Any:
     """Turn a function into a job.

@@ -41,9 +41,9 @@ def test_a_full_document_is_read_field_by_field() -> None:
 
 
 def test_max_cost_can_be_written_beside_the_placement_in_python() -> None:
-    spec = Command(name="a", command=("true",), max_cost_usd=2)  # type: ignore[call-arg]
+    spec = Command(name="a", command=("true",), max_cost_usd=2)
     assert spec.placement == Placement(max_cost_usd=2)
-    both = Command(name="a", command=("true",), max_cost_usd=2, placement=Placement(clouds=("aws",)))  # type: ignore[call-arg]
+    both = Command(name="a", command=("true",), max_cost_usd=2, placement=Placement(clouds=("aws",)))
     assert both.placement == Placement(clouds=("aws",), max_cost_usd=2)
 
 
