@@ -17,11 +17,13 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY orchestrator/version.py orchestrator/version.py
 RUN mkdir workers cloud_adapters migrations && python -m venv --without-pip /opt/neutrino
 
+# Compiled here, because the root of a container is read-only. Some packages bring files for later versions of Python,
+# which do not compile and are not meant to.
 FROM build AS build-control-plane
 RUN python -m pip --python /opt/neutrino/bin/python install '.[server,aws,gcp,azure]'
 COPY . .
 RUN python -m pip --python /opt/neutrino/bin/python install --no-deps --force-reinstall . \
-    && python -m compileall -q --invalidation-mode unchecked-hash /opt/neutrino/lib
+    && (python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib || true)
 
 FROM build AS build-worker
 # What workers bring for training: `cpu` (PyTorch without CUDA), `cuda` (PyTorch's own CUDA libraries, several GB; the
@@ -37,7 +39,7 @@ RUN case "$NEUTRINO_LEARN" in \
     && python -m pip --python /opt/neutrino/bin/python install ".[$extras]"
 COPY . .
 RUN python -m pip --python /opt/neutrino/bin/python install --no-deps --force-reinstall . \
-    && python -m compileall -q --invalidation-mode unchecked-hash /opt/neutrino/lib
+    && (python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib || true)
 
 # hadolint ignore=DL3006
 FROM ${NEUTRINO_IMAGE_BASE} AS runtime
