@@ -81,15 +81,20 @@ def plain(item: Any) -> Any:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]], *, fold: bool = False) -> RenderableType:
-    """Rows in aligned columns without lines; where they do not fit, the last column ends in an ellipsis, or folds."""
+    """Rows in aligned columns without lines; where they do not fit, the last column ends in an ellipsis, or folds, then
+    the others do. The first column, which tells what a row is, is never cut: a command may be wanted for it."""
+    from rich.cells import cell_len
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_header=any(titles))
+    cells = [[safe(cell, fold=fold) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    first = max((cell_len(str(cell)) for cell in [titles[0], *(row[0] for row in cells)]), default=0)
     for index, title in enumerate(titles):
         # rich narrows columns that may wrap first; unless it is to fold, the text in one ends in an ellipsis instead.
-        drawn.add_column(title, no_wrap=index < len(titles) - 1, overflow="ellipsis")
-    for row in rows:
-        drawn.add_row(*(safe(cell, fold=fold) if isinstance(cell, str) else cell for cell in row))
+        least = first if index == 0 else None
+        drawn.add_column(title, no_wrap=index < len(titles) - 1, overflow="ellipsis", min_width=least)
+    for row in cells:
+        drawn.add_row(*row)
     return drawn
 
 
