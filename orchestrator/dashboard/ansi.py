@@ -102,13 +102,17 @@ def _apply(look: _Look, parameters: str) -> _Look:
             look = replace(look, flags=look.flags - set(_OFF[code]))
         elif code in (38, 48):
             colour = _extended(codes)
-            look = replace(look, **{"colour" if code == 38 else "ground": colour})
+            look = _painted(look, colour, ground=code == 48)
         elif code in (39, 49):
-            look = replace(look, **{"colour" if code == 39 else "ground": None})
+            look = _painted(look, None, ground=code == 49)
         elif (base := code - code % 10) in (30, 40, 90, 100) and code % 10 < 8:
             colour = code % 10 + (8 if base >= 90 else 0)
-            look = replace(look, **{"colour" if base in (30, 90) else "ground": colour})
+            look = _painted(look, colour, ground=base in (40, 100))
     return look
+
+
+def _painted(look: _Look, colour: int | None, *, ground: bool) -> _Look:
+    return replace(look, ground=colour) if ground else replace(look, colour=colour)
 
 
 def _extended(codes: Iterator[int]) -> int | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from orchestrator.dashboard import errors, live, static
+from orchestrator.dashboard import errors, live, oidc, static
 from orchestrator.dashboard.headers import Headers
 from orchestrator.dashboard.recent import Recent
-from orchestrator.dashboard.views import admin, cost, fleet, jobs, login, overview
+from orchestrator.dashboard.views import admin, cost, fleet, job, jobs, login, logs, overview, plots
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
 
@@ -19,10 +19,12 @@ def create_app(database: Database, changes: Changes) -> FastAPI:
     app.state.database = database
     app.state.live = live.Live(database, changes)
     app.state.recent = Recent()
+    provider = oidc.settings()
+    app.state.provider = None if provider is None else oidc.Provider(provider)
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=700)
     app.add_middleware(Headers)
-    for module in (login, overview, jobs, fleet, cost, admin, live):
+    for module in (login, overview, jobs, plots, logs, job, fleet, cost, admin, live):
         app.include_router(module.router)
     app.mount("/static", static.Files(), name="static")
     return app

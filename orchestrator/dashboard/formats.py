@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.dashboard import ansi
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_FAR = 253402300800  # the year 10000
 _SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 
 
@@ -52,6 +54,13 @@ def age(since: datetime) -> str:
     return duration((datetime.now(UTC) - since).total_seconds())
 
 
+def instant(seconds: float) -> str:
+    """A moment in seconds since the epoch, as a worker's clock had it: `2026-11-21 13:05:09.250 UTC`."""
+    if not 0 <= seconds < _FAR:
+        return "no time"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
+
+
 def number(value: float | None) -> str:
     """A count or a measure: `12,345`, `0.9944`."""
     if value is None:
@@ -71,15 +80,22 @@ def percent(share: float | None) -> str:
     return "—" if share is None else f"{share * 100:.0f} %"
 
 
+def host(url: str) -> str:
+    """The host of an address, for people."""
+    return urlsplit(url).netloc or url
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "size": size,
     "duration": duration,
     "ago": ago,
     "age": age,
+    "instant": instant,
     "shown": ansi.shown,
     "log": ansi.html,
     "utc": utc,
     "number": number,
     "money": money,
     "percent": percent,
+    "host": host,
 }

@@ -1,6 +1,7 @@
 """What people type into the search box of the list of jobs, and the same as a filter.
 
-`state:failed user:ada team=vision digits`: a word is part of a job's name, `key:value` is one of KEYS, `key=value` a label.
+`state:failed user:ada team=vision digits`: a word is part of a job's name, `key:value` is one of KEYS, `key=value` a
+label.
 Everything that narrows the list is in this one text, which stands in the address; a facet only adds to it.
 """
 

@@ -112,7 +112,8 @@ ORDER BY epoch DESC, first_line + ord - 1 DESC LIMIT :limit
 """
 
 
-def _entry(row: Any) -> LogEntry:
+def entry(row: Any) -> LogEntry:
+    """A line of a log from its row."""
     return LogEntry(
         id=str(LogPosition(row.epoch, row.line)),
         epoch=row.epoch,
@@ -142,13 +143,13 @@ def lines(
 
 def _read(connection: Connection, job_id: int, after: LogPosition, limit: int) -> list[LogEntry]:
     values = {"job": job_id, "epoch": after.epoch, "line": after.line, "limit": limit}
-    return [_entry(row) for row in connection.execute(text(_LINES), values)]
+    return [entry(row) for row in connection.execute(text(_LINES), values)]
 
 
 def tail(connection: Connection, job_id: int, count: int) -> list[LogEntry]:
     """The last `count` lines, in order."""
     rows = connection.execute(text(_TAIL), {"job": job_id, "limit": count})
-    return [_entry(row) for row in rows][::-1]
+    return [entry(row) for row in rows][::-1]
 
 
 _SERIES = """

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from sqlalchemy import Connection
 
 from orchestrator.dashboard import query as queries
 from orchestrator.dashboard.access import ActingSubmitter, ActingViewer, Db, Submitter, Viewer
@@ -18,6 +17,7 @@ from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.views import JobSummary
 from orchestrator.store import audit, browse, bulk, facets, jobs, saved_views
+from orchestrator.store.session import Connection
 
 router = APIRouter()
 
