@@ -77,10 +77,15 @@ ActingOperator = Annotated[Session, Depends(_acting("operator"))]
 ActingAdmin = Annotated[Session, Depends(_acting("admin"))]
 
 
-def _database(request: Request) -> Database:
+def audited(request: Request) -> Database:
     """The database; what somebody changes through it leaves an entry in the audit log."""
+    return Audited(request.app.state.database, lambda: _act(request))
+
+
+def _database(request: Request) -> Database:
+    """The database, audited for actions."""
     database: Database = request.app.state.database
-    return database if request.method == "GET" else Audited(database, lambda: _act(request))
+    return database if request.method == "GET" else audited(request)
 
 
 def _act(request: Request) -> Act | None:

@@ -61,6 +61,15 @@ def authenticate(connection: Connection, secret: str) -> Principal | None:
     return Principal(row.id, row.workspace_id, row.workspace, row.user_name, row.role)
 
 
+def workspace_id(connection: Connection, name: str) -> int:
+    """The row id of the workspace with this name. Raises NotFound."""
+    row = connection.execute(text("SELECT id FROM workspaces WHERE name = :name"), {"name": name}).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no workspace {name!r}.", hint="Ask an admin of the installation to make it.")
+    found: int = row.id
+    return found
+
+
 def ensure_workspace(connection: Connection, name: str) -> int:
     """The row id of the workspace with this name, made if there is none."""
     statement = """

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Annotated
+from urllib.parse import quote, unquote
 
 from anyio.from_thread import run as run_in_loop
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from orchestrator.dashboard.access import COOKIE, ActingViewer, Db
+from orchestrator.dashboard.access import COOKIE, ActingViewer, Db, audited
 from orchestrator.dashboard.live import Live
+from orchestrator.dashboard.oidc import Provider
 from orchestrator.dashboard.render import THEME_COOKIE, THEMES, render
 from orchestrator.domain import roles
-from orchestrator.domain.errors import PermissionDenied, RateLimited
+from orchestrator.domain.errors import AuthenticationError, NotFound, PermissionDenied, RateLimited
 from orchestrator.store import sessions, tokens
 from orchestrator.store.tokens import Principal
 
 router = APIRouter()
 
 _YEAR_SECONDS = 31_536_000
+_AWAY = "neutrino_away"
 
 
 def _inside(address: str) -> str:
@@ -33,9 +37,9 @@ def _own_form(request: Request) -> None:
         raise PermissionDenied("This form came from another site.", hint="Open the dashboard itself and sign in there.")
 
 
-def admit(request: Request, db: Db, principal: Principal, to: str) -> Response:
+def admit(request: Request, principal: Principal, to: str) -> Response:
     """Begin a session with a new secret, and end the one that this browser had."""
-    with db.transaction() as connection:
+    with audited(request).transaction() as connection:
         before = sessions.find(connection, request.cookies.get(COOKIE, ""))
         if before is not None:
             sessions.end(connection, before.id)
@@ -58,7 +62,9 @@ def _welcome(request: Request, secret: str, to: str) -> Response:
 
 
 def _form(request: Request, to: str, error: str | None = None, status: int = 200) -> Response:
-    return render(request, "login.html", status=status, next=_inside(to), error=error)
+    return render(
+        request, "login.html", status=status, next=_inside(to), error=error, provider=request.app.state.provider
+    )
 
 
 @router.get("/login")
@@ -86,17 +92,73 @@ def sign_in(
         if principal is None or principal.role not in roles.LADDER:
             sessions.failed(connection, address)
             return _form(request, next, "This token is unknown, expired or revoked, or it belongs to a worker.", 401)
-    return admit(request, db, principal, next)
+    return admit(request, principal, next)
 
 
 @router.get("/login/once")
-def use_link(request: Request, db: Db, key: str = "") -> Response:
+def use_link(request: Request, key: str = "") -> Response:
     """Sign in with a link from `neutrino ui`."""
-    with db.transaction() as connection:
+    with audited(request).transaction() as connection:
         secret = sessions.take_over(connection, key)
+        request.state.session = secret and sessions.find(connection, secret)
     if secret is None:
         return _form(request, "/", "This link was used before, or it is older than a minute.", 401)
     return _welcome(request, secret, "/")
+
+
+@router.get("/login/oidc")
+def go_to_provider(request: Request, db: Db, next: str = "/") -> Response:  # noqa: A002
+    """Send the browser to the identity provider."""
+    provider = _provider(request)
+    departure = provider.depart(_redirect_uri(request, provider))
+    with db.transaction() as connection:
+        sessions.depart(connection, departure.state, departure.nonce, departure.verifier)
+    answer = RedirectResponse(departure.url, status_code=303)
+    answer.set_cookie(
+        _AWAY,
+        f"{departure.state}:{quote(_inside(next), safe='')}",
+        max_age=sessions.AWAY_MINUTES * 60,
+        path="/login",
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.get("/login/oidc/back")
+def sign_in_with_provider(request: Request, db: Db, state: str = "", code: str = "", error: str = "") -> Response:
+    """Sign in whom the identity provider sends back to the browser that went there."""
+    provider = _provider(request)
+    own, _, to = request.cookies.get(_AWAY, "").partition(":")
+    with db.transaction() as connection:
+        away = sessions.arrive(connection, state) if own and hmac.compare_digest(own, state) else None
+    if away is None:
+        return _form(request, "/", "This sign-in was not begun here, or it took too long. Try again.", 401)
+    if error or not code:
+        return _form(request, unquote(to), f"The identity provider refused: {error or 'no code'}.", 401)
+    try:
+        uri = _redirect_uri(request, provider)
+        who = provider.arrive(code, nonce=away[0], verifier=away[1], redirect_uri=uri)
+        with db.transaction() as connection:
+            workspace_id = tokens.workspace_id(connection, who.workspace)
+    except (AuthenticationError, PermissionDenied, NotFound) as refusal:
+        return _form(request, unquote(to), str(refusal), refusal.status)
+    answer = admit(request, Principal(0, workspace_id, who.workspace, who.user, who.role), unquote(to))
+    answer.delete_cookie(_AWAY, path="/login")
+    return answer
+
+
+def _provider(request: Request) -> Provider:
+    provider: Provider | None = request.app.state.provider
+    if provider is None:
+        raise NotFound("No identity provider is configured.", hint="Sign in with a token.")
+    return provider
+
+
+def _redirect_uri(request: Request, provider: Provider) -> str:
+    base = provider.settings.public_url or str(request.base_url).rstrip("/")
+    return f"{base}/login/oidc/back"
 
 
 @router.post("/logout")

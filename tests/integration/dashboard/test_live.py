@@ -1,0 +1,105 @@
+"""The live stream: told at once, only to whom it concerns, cheap for many tabs, over when the session is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from orchestrator.store.session import Database
+from tests.integration.api.client import Api
+from tests.integration.dashboard.conftest import SignIn, csrf
+
+TABS = 200
+
+
+class Tab:
+    """An open stream: its events as they come."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self._lines = lines
+
+    async def next(self, wanted: str) -> Any:
+        """The data of the next event of this name; those before it are skipped. None at the end of the stream."""
+        event = ""
+        async for line in self._lines:
+            if line.startswith("event:"):
+                event = line.removeprefix("event:").strip()
+            elif line.startswith("data:") and event == wanted:
+                return json.loads(line.removeprefix("data:"))
+        return None
+
+
+@asynccontextmanager
+async def _open(client: httpx.AsyncClient, cookies: dict[str, str]) -> AsyncIterator[Tab]:
+    header = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+    async with client.stream("GET", "/ui/live", headers=header) as answer:
+        assert answer.status_code == 200
+        tab = Tab(answer.aiter_lines())
+        assert await tab.next("hello")
+        yield tab
+
+
+def _client(url: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=TABS + 10)
+    return httpx.AsyncClient(base_url=url, timeout=60, limits=limits)
+
+
+def test_two_hundred_tabs_hear_of_a_job_over_one_listening_connection(
+    url: str, api: Api, database: Database, sign_in: SignIn
+) -> None:
+    cookies = dict(sign_in("viewer").cookies)
+
+    async def watch() -> tuple[list[Any], str, int]:
+        async with _client(url) as client, AsyncExitStack() as stack:
+            tabs = [await stack.enter_async_context(_open(client, cookies)) for _ in range(TABS)]
+            job = await asyncio.to_thread(api.submit)
+            heard = await asyncio.gather(*(tab.next("changed") for tab in tabs))
+            page = await client.get("/", cookies=cookies)
+            assert page.status_code == 200
+            with database.transaction() as connection:
+                statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'neutrino-listen'"
+                listening = connection.exec_driver_sql(f"{statement} AND datname = current_database()").scalar_one()
+            return heard, job, listening
+
+    heard, job, listening = asyncio.run(watch())
+    assert [event["jobs"] for event in heard] == [[job]] * TABS
+    assert listening == 1
+
+
+def test_a_tab_hears_nothing_of_another_workspace(url: str, api: Api, sign_in: SignIn) -> None:
+    ours, theirs = dict(sign_in("viewer").cookies), dict(sign_in("stranger").cookies)
+
+    async def watch() -> tuple[Any, Any, str]:
+        async with _client(url) as client, _open(client, ours) as mine, _open(client, theirs) as other:
+            await asyncio.to_thread(api.submit)
+            first = await mine.next("changed")
+            own = await asyncio.to_thread(api.submit, "stranger")
+            return first, await other.next("changed"), own
+
+    first, other, own = asyncio.run(watch())
+    assert first
+    assert other["jobs"] == [own]
+
+
+@pytest.mark.parametrize("how", ["signed out", "revoked"])
+def test_the_stream_ends_with_the_session(url: str, database: Database, sign_in: SignIn, how: str) -> None:
+    browser = sign_in("operator")
+    token = csrf(browser)
+
+    async def watch() -> Any:
+        async with _client(url) as client, _open(client, dict(browser.cookies)) as tab:
+            if how == "signed out":
+                await asyncio.to_thread(browser.post, "/logout", data={"csrf": token})
+            else:
+                with database.transaction() as connection:
+                    connection.exec_driver_sql("UPDATE tokens SET revoked_at = now() WHERE name = 'operator'")
+            said = await tab.next("bye")
+            return said, await tab.next("anything more")
+
+    assert asyncio.run(watch()) == ({}, None)

@@ -1,0 +1,139 @@
+"""Signing in through a provider: groups become roles, and nothing that is not exactly right lets anybody in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from joserfc.jwk import RSAKey
+
+from orchestrator.dashboard import oidc
+from orchestrator.domain.errors import NeutrinoError
+from orchestrator.server import create_server
+from orchestrator.store.session import Database
+from tests.integration.api.client import Api, serve
+from tests.integration.dashboard.provider import CLIENT, SECRET, Provider
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Provider]:
+    """A provider that runs."""
+    provider = Provider()
+    with serve(provider.app()) as url:
+        provider.issuer = url
+        yield provider
+
+
+@pytest.fixture
+def provider(running: Provider) -> Provider:
+    """The provider, honest again."""
+    running.claims = {}
+    running.key = running.published
+    return running
+
+
+@pytest.fixture(scope="module")
+def front(running: Provider, database: Database, api: Api) -> Iterator[str]:
+    """The address of a dashboard that trusts the provider."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEUTRINO_OIDC_ISSUER", running.issuer)
+        patch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
+        patch.setenv("NEUTRINO_OIDC_CLIENT_SECRET", SECRET)
+        patch.setenv("NEUTRINO_OIDC_ROLES", "ml=submitter@vision, ops=operator@vision, root=admin@other")
+        server = create_server(database)
+    with serve(server) as url:
+        yield url
+
+
+def _sign_in(front: str, to: str = "/workers") -> tuple[httpx.Client, httpx.Response]:
+    browser = httpx.Client(timeout=30)
+    browser.get(f"{front}/login/oidc", params={"next": to}, follow_redirects=True)
+    answer = browser.get(f"{front}/")
+    return browser, answer
+
+
+@pytest.mark.parametrize(
+    ("groups", "workspace", "role"),
+    [(["ml"], "vision", "submitter"), (["ml", "ops"], "vision", "operator"), ("root", "other", "admin")],
+)
+def test_groups_become_a_role_in_a_workspace(
+    front: str, provider: Provider, groups: Any, workspace: str, role: str
+) -> None:
+    provider.claims = {"groups": groups}
+    browser, page = _sign_in(front)
+    assert page.status_code == 200
+    assert f"{workspace} · {role}" in page.text
+    assert "ada@example.org" in page.text
+    browser.close()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://somebody.example"},
+        {"aud": "another"},
+        {"aud": [CLIENT, "another"]},
+        {"azp": "another"},
+        {"exp": int(time.time()) - 120},
+        {"exp": None},
+        {"nonce": "of another sign-in"},
+        {"nonce": None},
+        {"groups": []},
+        {"groups": ["nobody"]},
+    ],
+    ids=str,
+)
+def test_what_is_not_exactly_right_lets_nobody_in(front: str, provider: Provider, claims: dict[str, Any]) -> None:
+    provider.claims = claims
+    browser, page = _sign_in(front)
+    assert page.status_code == 303
+    assert page.headers["Location"] == "/login"
+    browser.close()
+
+
+def test_a_token_that_somebody_else_signed_lets_nobody_in(front: str, provider: Provider) -> None:
+    provider.key = RSAKey.generate_key(2048, parameters={"kid": "first"})
+    assert _sign_in(front)[1].status_code == 303
+    provider.key = RSAKey.generate_key(2048, parameters={"kid": "never published"})
+    assert _sign_in(front)[1].status_code == 303
+
+
+def test_a_new_key_of_the_provider_is_fetched(front: str, provider: Provider) -> None:
+    provider.key = provider.published = RSAKey.generate_key(2048, parameters={"kid": "second"})
+    assert _sign_in(front)[1].status_code == 200
+
+
+def test_an_answer_belongs_to_the_browser_that_went_there_and_counts_once(front: str, provider: Provider) -> None:
+    with httpx.Client(timeout=30) as victim, httpx.Client(timeout=30) as attacker:
+        there = attacker.get(f"{front}/login/oidc").headers["Location"]
+        back = attacker.get(there).headers["Location"]
+        assert parse_qs(urlsplit(there).query)["code_challenge_method"] == ["S256"]
+        assert victim.get(back).status_code == 401  # somebody else's sign-in, handed to a victim
+        assert attacker.get(back).status_code == 303
+        assert attacker.get(back).status_code == 401
+        assert attacker.get(f"{front}/login/oidc/back", params={"state": "x", "code": "y"}).status_code == 401
+
+
+def test_a_provider_that_is_away_says_so_and_tokens_still_work(
+    database: Database, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUTRINO_OIDC_ISSUER", "http://127.0.0.1:9")
+    monkeypatch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
+    with serve(create_server(database)) as url:
+        answer = httpx.get(f"{url}/login/oidc")
+        assert answer.status_code == 503
+        assert "Sign in with a token" in answer.text
+        assert httpx.post(f"{url}/login", data={"token": api.tokens["viewer"]}).status_code == 303
+
+
+@pytest.mark.parametrize("roles", ["ml", "ml=king", "=admin"])
+def test_roles_that_mean_nothing_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, roles: str) -> None:
+    monkeypatch.setenv("NEUTRINO_OIDC_ISSUER", "http://127.0.0.1:9")
+    monkeypatch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
+    monkeypatch.setenv("NEUTRINO_OIDC_ROLES", roles)
+    with pytest.raises(NeutrinoError, match="NEUTRINO_OIDC_ROLES"):
+        oidc.settings()
