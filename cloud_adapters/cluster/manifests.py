@@ -13,7 +13,7 @@ from typing import Any
 from cloud_adapters.cluster.presets import gpu_resource, node_terms, tolerations
 from cloud_adapters.compute import Work
 from cloud_adapters.compute_errors import WorkRefused
-from orchestrator.domain.pods import PodSettings
+from orchestrator.domain.pods import STORE_FOLDER, PodSettings
 
 FINALIZER = "neutrino/recorded"
 POOL_LABEL = "neutrino/pool"
@@ -23,6 +23,7 @@ USER = 10001  # not root, and no user of the image's own
 TOKEN_FOLDER, WORK_FOLDER = "/var/run/neutrino", "/work"
 OVERHEAD = 256 * 1024**2  # bytes beside what the job asked for: the process that runs it
 KEEP_SECONDS = 600
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _QUEUE = "kueue.x-k8s.io/queue-name"
 
 
@@ -92,7 +93,7 @@ def owned_by(name: str, uid: str) -> dict[str, Any]:
 
 
 def _labels(work: Work, spot: Spot) -> dict[str, str]:
-    return {"app.kubernetes.io/managed-by": "neutrino", POOL_LABEL: spot.pool, **work.labels}
+    return {**spot.settings.labels, "app.kubernetes.io/managed-by": "neutrino", POOL_LABEL: spot.pool, **work.labels}
 
 
 def _check_secrets(work: Work, settings: PodSettings) -> None:
@@ -130,10 +131,10 @@ def _pod(work: Work, spot: Spot) -> dict[str, Any]:
         ],
         "containers": [_container(work, spot)],
     }
-    if terms := node_terms(settings, gpu):
-        wanted = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        pod["affinity"] = {"nodeAffinity": wanted}
+    if settings.store_claim:
+        pod["volumes"].append({"name": "store", "persistentVolumeClaim": {"claimName": settings.store_claim}})
     optional = {
+        "affinity": _affinity(settings, gpu),
         "subdomain": work.name if work.nodes > 1 else None,
         "nodeSelector": settings.node_selector,
         "priorityClassName": settings.priority_class,
@@ -144,7 +145,18 @@ def _pod(work: Work, spot: Spot) -> dict[str, Any]:
     return pod | {name: value for name, value in optional.items() if value}
 
 
+def _affinity(settings: PodSettings, gpu: str | None) -> dict[str, Any]:
+    affinity: dict[str, Any] = {}
+    if terms := node_terms(settings, gpu):
+        affinity["nodeAffinity"] = {_REQUIRED: {"nodeSelectorTerms": terms}}
+    if settings.beside:
+        term = {"labelSelector": {"matchLabels": settings.beside}, "topologyKey": "kubernetes.io/hostname"}
+        affinity["podAffinity"] = {_REQUIRED: [term]}
+    return affinity
+
+
 def _container(work: Work, spot: Spot) -> dict[str, Any]:
+    settings = spot.settings
     amounts = _amounts(work, spot.settings)
     fixed = {
         "HOME": WORK_FOLDER,
@@ -158,11 +170,13 @@ def _container(work: Work, spot: Spot) -> dict[str, Any]:
     }
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in ({**work.env, **fixed}).items()]
     env += [_from_secret(name, wanted) for name, wanted in work.secrets.items()]
+    store_secret, store_claim = settings.store_secret, settings.store_claim
     return {
         "name": "job",
         "image": work.image or spot.image,
         "command": list(work.command),
         "env": env,
+        **({"envFrom": [{"secretRef": {"name": store_secret}}]} if store_secret else {}),
         "workingDir": WORK_FOLDER,
         "resources": {"requests": amounts, "limits": amounts},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -177,6 +191,7 @@ def _container(work: Work, spot: Spot) -> dict[str, Any]:
             {"name": "work", "mountPath": WORK_FOLDER},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            *([{"name": "store", "mountPath": STORE_FOLDER}] if store_claim else []),
         ],
     }
 

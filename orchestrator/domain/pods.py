@@ -35,6 +35,9 @@ Image = Annotated[str, AfterValidator(_image)]
 KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 NodeLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,315}$")]
 NodeValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+STORE_FOLDER = "/var/lib/neutrino/store"
+"""Where a store that is a volume is mounted, in every pod that uses it."""
+
 SecretKey = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/[A-Za-z0-9._-]{1,253}$", max_length=507)
 ]
@@ -98,8 +101,12 @@ class Toleration(Model):
 
 class PodSettings(Model):
     """What the pods of a pool have in common. `preset` says how its cloud names GPUs and spot nodes; `shm` is the size
-    of /dev/shm; `max_nodes` the largest job; `memory` what a job gets that does not say; `queue` a LocalQueue of Kueue; `secrets` the Secrets that jobs
-    may name, none by default: others in the namespace may belong to other people's jobs.
+    of /dev/shm; `max_nodes` the largest job; `memory` what a job gets that does not say; `queue` a LocalQueue of Kueue;
+    `secrets` the Secrets that jobs may name, none by default: others in the namespace may be other people's.
+
+    `store_claim` is a PersistentVolumeClaim that is mounted at STORE_FOLDER, for a store that is a folder, and
+    `store_secret` a Secret whose keys become variables: the credentials of a store. `labels` are put on every pod;
+    `beside` are labels of pods whose node they have to share, as those of one volume must.
     """
 
     preset: Literal["generic", "eks", "gke", "aks"] = "generic"
@@ -114,6 +121,10 @@ class PodSettings(Model):
     shm: Memory = Field(default=1024**3, ge=1024**2)
     max_nodes: int = Field(default=16, ge=1, le=1024)
     secrets: tuple[KubernetesName, ...] = Field(default=(), max_length=64)
+    store_claim: KubernetesName | None = None
+    store_secret: KubernetesName | None = None
+    labels: dict[NodeLabel, NodeValue] = Field(default_factory=dict, max_length=32)
+    beside: dict[NodeLabel, NodeValue] = Field(default_factory=dict, max_length=32)
     env: dict[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w{0,127}$")],
         Annotated[str, StringConstraints(max_length=4096)],

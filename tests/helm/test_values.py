@@ -9,13 +9,16 @@ from typing import Any
 
 import helm_python
 import jsonschema  # type: ignore[import-untyped]  # ships no types
+import kubernetes_validate
 import pytest
 import yaml
 
-from cloud_adapters.cluster import presets
+from cloud_adapters.cluster import manifests, presets
+from cloud_adapters.compute import Work
 from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.views import CreatePool
-from tests.helm.chart import CHART, MATRIX, containers, render, rendered
+from tests.helm import restricted
+from tests.helm.chart import CHART, MATRIX, NAMESPACE, containers, render, rendered
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
@@ -145,6 +148,39 @@ def test_workers_go_where_the_launcher_would_send_pods(cloud: str, preset: str) 
 def _sorted(term: dict[str, Any]) -> str:
     order = ("key", "operator", "values")
     return str({"matchExpressions": [{name: one[name] for name in order} for one in term["matchExpressions"]]})
+
+
+def _pods(case: str) -> list[PodSettings]:
+    (job,) = [one for one in rendered(case).of("Job") if "migrate" in one["metadata"]["name"]]
+    (bootstrap,) = job["spec"]["template"]["spec"]["containers"]
+    (listed,) = [one["value"] for one in bootstrap["env"] if one["name"] == "NEUTRINO_POOLS"]
+    return [pool.pods for one in json.loads(listed) if (pool := CreatePool.model_validate(one)).pods]
+
+
+def test_the_pods_of_jobs_reach_the_store() -> None:
+    (bare,) = _pods("bare")
+    work = Work("j-1-1", ("python",), {}, "token")
+    job = manifests.job(work, manifests.Spot(NAMESPACE, "pods", bare, "worker"))
+    pod = job["spec"]["template"]
+    kubernetes_validate.validate(job, "1.36", strict=True)
+    assert restricted.faults(pod) == []
+    api = rendered("bare").one("Deployment", "neutrino-api")["spec"]["template"]
+    mounted = [
+        (claim["persistentVolumeClaim"]["claimName"], mount["mountPath"], one["spec"]["affinity"]["podAffinity"])
+        for one in (api, pod)
+        for claim in one["spec"]["volumes"]
+        for mount in one["spec"]["containers"][0]["volumeMounts"]
+        if claim["name"] == mount["name"] == "store"
+    ]
+    assert len(mounted) == 2
+    assert mounted[0] == mounted[1]
+    near = mounted[0][2]["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"]["matchLabels"]
+    assert near.items() <= pod["metadata"]["labels"].items()
+    assert near.items() <= api["metadata"]["labels"].items()
+    (outside,) = _pods("external")
+    assert (outside.store_claim, outside.store_secret, outside.beside) == (None, "keys", {})
+    (azure,) = _pods("aks")
+    assert azure.labels == {"azure.workload.identity/use": "true"}
 
 
 def test_variables_merge_and_the_nearest_wins() -> None:

@@ -66,6 +66,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if eq $pool.kind "pods" -}}
 {{- $pods := dict "preset" (include "neutrino.preset" $pool) -}}
 {{- with $.Values.images.pullSecrets }}{{ $_ := set $pods "imagePullSecrets" . }}{{ end -}}
+{{- $labels := dict -}}
+{{- if $.Values.identity.azure.clientId }}{{ $_ := set $labels "azure.workload.identity/use" "true" }}{{ end -}}
+{{- if eq (default "in-cluster" $pool.cluster) "in-cluster" -}}
+{{- with $.Values.store.existingSecret }}{{ $_ := set $pods "storeSecret" . }}{{ end -}}
+{{- if not $.Values.store.uri }}{{ $_ := set $pods "storeClaim" (include "neutrino.storeClaim" $) }}{{ end -}}
+{{- if include "neutrino.oneNode" $ -}}
+{{- $_ := set $labels "neutrino.dev/store" (include "neutrino.fullname" $) -}}
+{{- $_ := set $pods "beside" (dict "neutrino.dev/store" (include "neutrino.fullname" $)) -}}
+{{- end -}}
+{{- end -}}
+{{- with $labels }}{{ $_ := set $pods "labels" . }}{{ end -}}
 {{- $pods = mustMergeOverwrite $pods (default dict $pool.pods) -}}
 {{- $row = mustMergeOverwrite $row (dict "cluster" (default "in-cluster" $pool.cluster) "pods" $pods) -}}
 {{- end -}}
