@@ -20,8 +20,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.domain.errors import LeaseLost, NeutrinoError
-from orchestrator.domain.protocol import AppendBatch, Appended, HeartbeatReply, NodeBeat, PodLease, Report, ReportBatch
+from orchestrator.domain.errors import AuthenticationError, LeaseLost, NeutrinoError
+from orchestrator.domain.protocol import (
+    AppendBatch,
+    Appended,
+    HeartbeatReply,
+    NodeBeat,
+    NodeReply,
+    PodLease,
+    Report,
+    ReportBatch,
+)
 from orchestrator.domain.state import Reason
 from workers import proctree
 from workers.api import Api
@@ -76,7 +85,7 @@ class Pod:
         asked = clock()
         try:
             given = await self._insist(lambda: self._api.attach(self._nodes.index))
-        except LeaseLost:
+        except (LeaseLost, AuthenticationError):
             log.info("The attempt went on without this pod; nothing to do.")
             return 0
         if self._asked_to_go:
@@ -121,14 +130,14 @@ class Pod:
             return 0  # the launcher says so when all pods are gone
         if report.reason is not Reason.SUCCEEDED:
             return await self._report(given, self._nodes.signed(report))
-        self._done = True
-        self._pulse.beat_now()
         if self._nodes.leads:
+            self._pulse.beat_now()
             while self._others_done < self._nodes.count - 1 and not self._gone:
                 self._heard.clear()
                 await self._heard.wait()
             return 0 if self._gone else await self._report(given, report)
-        await self._insist(lambda: self._api.node(NodeBeat(node=self._nodes.index, done=True)))
+        self._done = True
+        await self._insist(self._beat_once)
         return 0
 
     @property
@@ -139,8 +148,12 @@ class Pod:
         if report.message:
             with suppress(OSError):
                 Path(TERMINATION_LOG).write_text(report.message, encoding="utf-8")
-        answer = await self._insist(lambda: self._api.report(ReportBatch(worker=given.worker, reports=(report,))))
-        if answer.lost:
+        batch = ReportBatch(worker=given.worker, reports=(report,))
+        try:
+            late = bool((await self._insist(lambda: self._api.report(batch))).lost)
+        except AuthenticationError:
+            late = True
+        if late:
             log.warning("The report came too late.")
         return 0 if report.reason is Reason.SUCCEEDED else 1
 
@@ -162,9 +175,15 @@ class Pod:
         return await self._call(lambda: self._api.append(batch))
 
     async def _beat(self) -> HeartbeatReply:
-        reply = await self._call(lambda: self._api.node(NodeBeat(node=self._nodes.index, done=self._done)))
+        reply = await self._call(self._beat_once)
         self._others_done = reply.done
         return reply
+
+    def _beat_once(self) -> NodeReply:
+        try:
+            return self._api.node(NodeBeat(node=self._nodes.index, done=self._done))
+        except AuthenticationError:  # the token is good as long as the attempt lives
+            return NodeReply(lost=(self._settings.name,))
 
     async def _obey(self, reply: HeartbeatReply) -> None:
         assert self._attempt is not None

@@ -2,26 +2,192 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from orchestrator.domain.state import JobState
-from tests.acceptance.site import until
+from orchestrator.domain.errors import InvalidSpec
+from orchestrator.domain.spec import Resources, Retry
+from orchestrator.domain.state import JobState, Reason
+from tests.acceptance.site import Job, until
+from tests.kube.cluster import NAMESPACE
 from tests.kube.conftest import Field
 
 pytestmark = pytest.mark.fault
+
+FOREVER = ("sh", "-c", "echo up; exec sleep 1000")
 
 
 @pytest.fixture(scope="module")
 def pool(whole_field: Field) -> str:
     whole_field.launcher(name := whole_field.pool("pods", secrets=["hub"]))
+    whole_field.cluster.objects.create("secrets", NAMESPACE, {"metadata": {"name": "hub"}, "stringData": {"token": "s3cret"}})
     return name
 
 
+def says(field: Field, job: Job, words: str) -> bool:
+    return words in job.why().message
+
+
 def test_a_job_runs_in_a_pod_and_leaves_nothing(field: Field, pool: str) -> None:
-    job = field.run("sh", "-c", "echo from the pod; echo result > $NEUTRINO_RUN_DIR/output/file", runtime="pod")
+    program = "echo from the pod with $HUB; echo result > $NEUTRINO_RUN_DIR/output/file"
+    job = field.run("sh", "-c", program, runtime="pod", secrets={"HUB": "hub/token"})
     (view,) = field.ended(job)
     assert view.state is JobState.SUCCEEDED, view.message
-    assert "from the pod" in [line.text for line in job.logs()]
-    until(lambda: not field.cluster.objects.all("secrets"))
-    (kube_job,) = [one for one in field.cluster.objects.all("jobs") if one["metadata"]["name"] == f"{job.id}-1"]
-    assert not kube_job["metadata"]["finalizers"]
+    assert "from the pod with s3cret" in [line.text for line in job.logs()]
+    until(lambda: [one["metadata"]["name"] for one in field.cluster.objects.all("secrets")] == ["hub"])
+    kube_job = field.cluster.objects.get("jobs", NAMESPACE, f"{job.id}-1")
+    until(lambda: not field.cluster.objects.get("jobs", NAMESPACE, f"{job.id}-1")["metadata"]["finalizers"])
+    container = kube_job["spec"]["template"]["spec"]["containers"][0]
+    assert "s3cret" not in str(container["env"])
+
+
+def test_a_secret_that_the_pool_does_not_lend_is_refused(field: Field, pool: str) -> None:
+    (view,) = field.ended(field.run("true", secrets={"HUB": "others/token"}))
+    assert (view.state, view.reason) == (JobState.FAILED, Reason.POD_REFUSED)
+    assert "does not let jobs read the Secret others; it lets them read hub" in view.message
+
+
+def test_nodes_find_each_other_and_success_waits_for_all(field: Field, pool: str) -> None:
+    program = 'test $NODE_RANK = 0 || sleep 2; echo "$RANK of $WORLD_SIZE at $MASTER_ADDR"'
+    job = field.run("sh", "-c", program, resources=Resources(nodes=2))
+    (view,) = field.ended(job)
+    assert view.state is JobState.SUCCEEDED, view.message
+    assert "0 of 2 at 127.0.0.1" in [line.text for line in job.logs()]
+    (other,) = (name for name in field.pods(job) if name.startswith(f"{job.id}-1-1"))
+    assert "1 of 2 at 127.0.0.1" in until(lambda: field.cluster.faults.logs.get(other, ""))
+
+
+def test_the_node_that_failed_is_named_and_takes_the_others_along(field: Field, pool: str) -> None:
+    program = "test $NODE_RANK = 0 && exec sleep 1000; echo broken >&2; exit 3"
+    job = field.run("sh", "-c", program, resources=Resources(nodes=2))
+    (view,) = field.ended(job)
+    assert (view.state, view.message) == (JobState.FAILED, "Node 1: Exit code 3: broken")
+    until(lambda: not any(name in field.cluster.running for name in field.pods(job)))
+
+
+def test_cancelled_means_that_the_pods_are_gone(field: Field, pool: str) -> None:
+    job = field.run(*FOREVER, runtime="pod")
+    field.running(job, "up")
+    job.cancel()
+    (view,) = field.ended(job)
+    assert view.state is JobState.CANCELLED
+    assert field.pods(job) == []
+
+
+def test_a_pod_that_is_deleted_by_hand_is_another_attempt(field: Field, pool: str) -> None:
+    job = field.run("sh", "-c", f"test -e {field.cluster.folder}/mark && exit; touch {field.cluster.folder}/mark; echo up; exec sleep 1000", runtime="pod")
+    pod = field.running_pod(job)
+    field.running(job, "up")
+    field.cluster.objects.delete("pods", NAMESPACE, pod)
+    (view,) = field.ended(job)
+    assert view.state is JobState.SUCCEEDED
+    assert [attempt.reason for attempt in view.attempts] == ["preempted", "succeeded"]
+
+
+def test_an_image_that_is_not_there_is_named(field: Field, pool: str) -> None:
+    field.cluster.behaviour.missing_images.add("nowhere.example.com/none:1")
+    (view,) = field.ended(field.run("true", image="nowhere.example.com/none:1"))
+    assert (view.state, view.reason) == (JobState.FAILED, Reason.IMAGE_UNAVAILABLE)
+    assert "nowhere.example.com/none:1: not found" in view.message
+
+
+def test_why_has_the_schedulers_own_words_and_the_job_runs_once_there_is_room(field: Field, pool: str) -> None:
+    words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    field.cluster.behaviour.place = lambda _pod: ("", words)
+    job = field.run("true", runtime="pod")
+    until(lambda: says(field, job, words))
+    field.cluster.behaviour.place = lambda _pod: ("node-2", "")
+    assert field.ended(job)[0].state is JobState.SUCCEEDED
+
+
+def test_why_has_the_words_with_which_kubernetes_makes_no_pod(field: Field, pool: str) -> None:
+    field.cluster.behaviour.quota = "exceeded quota: compute, requested: cpu=1, used: cpu=4, limited: cpu=4"
+    job = field.run("true", runtime="pod")
+    until(lambda: says(field, job, "exceeded quota: compute"))
+    field.cluster.behaviour.quota = ""
+    assert field.ended(job)[0].state is JobState.SUCCEEDED
+
+
+def test_a_container_that_the_kernel_killed_ran_out_of_memory(field: Field, pool: str) -> None:
+    job = field.run(*FOREVER, runtime="pod")
+    field.running(job, "up")
+    field.cluster.kill_container(field.running_pod(job), "OOMKilled")
+    (view,) = field.ended(job)
+    assert (view.state, view.reason) == (JobState.FAILED, Reason.OOM)
+    assert "more than it had asked for" in view.message
+
+
+def test_pods_outlive_their_launcher_and_are_adopted_by_the_next(field: Field, pool: str) -> None:
+    (launcher,) = (one for one in field.launchers if one.env["NEUTRINO_POOL"] == pool)
+    gate = field.cluster.folder / "gate"
+    job = field.run("sh", "-c", f"echo up; while ! test -e {gate}; do sleep 0.1; done", runtime="pod")
+    field.running(job, "up")
+    launcher.stop(signal.SIGKILL)
+    late = field.run("true", runtime="pod")
+    launcher.start()
+    assert field.ended(late)[0].state is JobState.SUCCEEDED
+    gate.touch()
+    (view,) = field.ended(job)
+    assert (view.state, len(view.attempts)) == (JobState.SUCCEEDED, 1)
+    until(lambda: not field.cluster.objects.get("jobs", NAMESPACE, f"{job.id}-1")["metadata"]["finalizers"])
+
+
+def test_a_silent_api_server_and_a_forgotten_history_restart_nothing(field: Field, pool: str) -> None:
+    gate = field.cluster.folder / "silence"
+    job = field.run("sh", "-c", f"echo up; while ! test -e {gate}; do sleep 0.1; done", runtime="pod")
+    field.running(job, "up")
+    field.cluster.faults.down = True
+    beats = field.sql("SELECT heartbeat_at FROM workers")
+    until(lambda: field.sql("SELECT FROM workers WHERE heartbeat_at > %s + interval '6 seconds'", beats[0].heartbeat_at))
+    field.cluster.objects.forget()
+    field.cluster.faults.down = False
+    gate.touch()
+    (view,) = field.ended(job)
+    assert (view.state, len(view.attempts)) == (JobState.SUCCEEDED, 1)
+
+
+def test_a_creation_whose_answer_got_lost_makes_one_job(field: Field, pool: str) -> None:
+    field.cluster.faults.lost_answers = 1
+    job = field.run("true", runtime="pod")
+    (view,) = field.ended(job)
+    assert (view.state, len(view.attempts)) == (JobState.SUCCEEDED, 1)
+    assert len(field.pods(job)) == 1
+
+
+def test_a_drained_cluster_gives_its_jobs_back(field: Field, pool: str) -> None:
+    gate = field.cluster.folder / "drained"
+    job = field.run("sh", "-c", f"echo up; test -e {gate} || exec sleep 1000", runtime="pod")
+    field.running(job, "up")
+    field.client.clusters.drain("double")
+    until(lambda: field.view(job).state is JobState.QUEUED)
+    assert field.view(job).attempts[0].reason == "preempted"
+    gate.touch()
+    field.client.clusters.resume("double")
+    assert field.ended(job)[0].state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"image": "Not An Image"}, "not the name of an image"),
+        ({"image": "x" * 600}, "not the name of an image"),
+        ({"runtime": "process", "image": "a/b:1"}, "need pods"),
+        ({"privileged": True}, "privileged"),
+        ({"hostPath": "/"}, "hostPath"),
+        ({"runAsUser": 0}, "runAsUser"),
+        ({"secrets": {"A": "no-key"}}, "secrets"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_stored(fields: dict[str, object], words: str) -> None:
+    from orchestrator.domain.document import parse
+
+    document = {"apiVersion": "neutrino/v1", "kind": "Command", "metadata": {"name": "x"}, "spec": {"command": ["true"], **fields}}
+    with pytest.raises(InvalidSpec, match=words):
+        parse(document)
+
+
+def test_more_nodes_than_a_pool_allows_are_explained(field: Field, pool: str) -> None:
+    job = field.run("true", resources=Resources(nodes=99), retry=Retry())
+    until(lambda: says(field, job, "pods: runs jobs of up to 16 nodes, not of 99"))
+    job.cancel()
