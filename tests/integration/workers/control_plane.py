@@ -30,6 +30,7 @@ from orchestrator.domain.protocol import (
     Report,
     ReportBatch,
     Reported,
+    Resumed,
     WorkerRegistered,
 )
 from orchestrator.domain.spec import JobSpec
@@ -47,10 +48,12 @@ class Held:
     progress: float | None = None
     last_seq: int = 0
     cancel: bool = False
+    asked: str | None = None
     lost: bool = False
     beats: int = 0
     report: Report | None = None
     checkpoints: list[PublishCheckpoint] = field(default_factory=list)
+    resumed: Resumed | None = None
 
     def text(self, stream: str = "stdout") -> list[str]:
         return [line.text for line in self.lines if line.stream == stream]
@@ -77,7 +80,13 @@ class ControlPlane:
         self._numbers = 10000
 
     def submit(
-        self, spec: JobSpec, *, timeout: float = 60.0, resume: CheckpointRef | None = None, epoch: int = 1
+        self,
+        spec: JobSpec,
+        *,
+        timeout: float = 60.0,
+        resume: CheckpointRef | None = None,
+        fallbacks: tuple[CheckpointRef, ...] = (),
+        epoch: int = 1,
     ) -> str:
         with self.changed:
             self._numbers += 1
@@ -90,6 +99,7 @@ class ControlPlane:
                 timeout_seconds=timeout,
                 prefix=prefix,
                 resume=resume,
+                fallbacks=fallbacks,
             )
             self.queue.append(lease)
             return name
@@ -128,6 +138,8 @@ class ControlPlane:
         return HeartbeatReply(
             lost=tuple(name for name in body.attempts if name not in live),
             cancel=tuple(name for name in live if self.attempts[name].cancel),
+            checkpoint=tuple(name for name in live if self.attempts[name].asked == "checkpoint"),
+            move=tuple(name for name in live if self.attempts[name].asked == "move"),
             orphans=tuple(sorted(live - set(body.attempts))),
             waiting=len(self.queue),
             drain=self.drain,
@@ -154,7 +166,12 @@ class ControlPlane:
             raise LeaseLost("This attempt is over.")
         superseded = tuple(old.artifact.prefix for old in held.checkpoints[-1:])
         held.checkpoints.append(body)
+        held.asked = None if held.asked == "checkpoint" else held.asked
         return CheckpointCommitted(artifact="a-1", superseded=superseded)
+
+    def resumed(self, body: Resumed) -> Appended:
+        self.attempts[body.attempt].resumed = body
+        return Appended()
 
     def report(self, body: ReportBatch) -> Reported:
         self._known()
@@ -180,6 +197,7 @@ _BODIES: dict[str, type[Any]] = {
     "append": AppendBatch,
     "checkpoint": PublishCheckpoint,
     "report": ReportBatch,
+    "resumed": Resumed,
 }
 
 

@@ -1,0 +1,99 @@
+"""Checkpoints of programs in any language, on request, and the one that can be had when others cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloud_adapters.artifacts import publish
+from cloud_adapters.registry import open_store
+from orchestrator.domain.protocol import CheckpointRef
+from orchestrator.domain.spec import Command
+from orchestrator.domain.state import Reason
+from tests.integration.workers.conftest import Workers
+from tests.integration.workers.control_plane import ControlPlane
+
+# Finishes a folder the way the contract says, waits to be asked for the next one, and writes a last one when it must go.
+PROGRAM = """
+save() {
+  mkdir "$NEUTRINO_CHECKPOINT_DIR/$1"
+  echo "state $1" > "$NEUTRINO_CHECKPOINT_DIR/$1/state"
+  touch "$NEUTRINO_CHECKPOINT_DIR/$1/DONE"
+}
+trap 'save 30; exit 0' TERM
+mkdir "$NEUTRINO_CHECKPOINT_DIR/5" "$NEUTRINO_CHECKPOINT_DIR/007"
+touch "$NEUTRINO_CHECKPOINT_DIR/007/DONE"
+save 10
+while [ ! -e "$NEUTRINO_CHECKPOINT_DIR/WANTED" ]; do sleep 0.02; done
+save 20
+while :; do sleep 0.02; done
+"""
+
+
+def _steps(plane: ControlPlane, attempt: str) -> list[int]:
+    return [one.step for one in plane.attempts[attempt].checkpoints] if attempt in plane.attempts else []
+
+
+def test_what_a_program_leaves_in_its_folder_becomes_a_checkpoint_once_it_is_done(
+    plane: ControlPlane, workers: Workers
+) -> None:
+    plane.lease_seconds = 3.0
+    attempt = plane.submit(Command(name="w", command=("sh", "-c", PROGRAM)))
+    workers.start()
+    plane.wait(lambda: _steps(plane, attempt) == [10])
+    with plane.changed:
+        plane.attempts[attempt].asked = "checkpoint"
+    plane.wait(lambda: _steps(plane, attempt) == [10, 20])
+    with plane.changed:
+        plane.attempts[attempt].asked = "move"
+    report = plane.report_of(attempt)
+    assert report.reason is Reason.MIGRATING
+    assert _steps(plane, attempt) == [10, 20, 30], "what was complete when it went is kept; 5 and 007 never were"
+    last = plane.attempts[attempt].checkpoints[-1].artifact
+    stored = Path(plane.store.removeprefix("file://"), last.prefix)
+    assert {path.name: path.read_text() for path in stored.iterdir() if path.name != "manifest.json"} == {
+        "state": "state 30\n"
+    }
+    resume = CheckpointRef(step=30, store=last.store, prefix=last.prefix, digest=last.digest)
+    script = 'echo "$NEUTRINO_RESUME_STEP"; cat "$NEUTRINO_RESUME_DIR/state"'
+    second = plane.submit(Command(name="r", command=("sh", "-c", script)), resume=resume)
+    with plane.changed:
+        plane.changed.notify_all()
+    assert plane.report_of(second).reason is Reason.SUCCEEDED
+    assert plane.attempts[second].text() == ["30", "state 30"]
+    assert plane.attempts[second].resumed is None
+
+
+def test_a_checkpoint_that_cannot_be_had_gives_way_to_the_next_one(
+    plane: ControlPlane, workers: Workers, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "value").write_text("20")
+    manifest = publish(open_store(plane.store), "jobs/old/20", tmp_path / "state")
+    refs = {
+        "gone": CheckpointRef(step=40, store="s3://gone?endpoint=http://127.0.0.1:1", prefix="p", digest="0" * 64),
+        "unfinished": CheckpointRef(step=30, store=plane.store, prefix="jobs/old/30", digest="1" * 64),
+        "another": CheckpointRef(step=25, store=plane.store, prefix="jobs/old/20", digest="2" * 64),
+        "good": CheckpointRef(step=20, store=plane.store, prefix="jobs/old/20", digest=manifest.digest),
+    }
+    first, *others = refs.values()
+    script = 'echo "$NEUTRINO_RESUME_STEP"; cat "$NEUTRINO_RESUME_DIR/value"'
+    attempt = plane.submit(Command(name="f", command=("sh", "-c", script)), resume=first, fallbacks=tuple(others))
+    workers.start(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
+    assert plane.report_of(attempt, 60).reason is Reason.SUCCEEDED
+    assert plane.attempts[attempt].text() == ["20", "20"]
+    told = plane.attempts[attempt].resumed
+    assert told is not None
+    assert (told.step, told.store) == (20, plane.store)
+    assert [one.step for one in told.skipped] == [40, 30, 25]
+    assert "127.0.0.1:1" in told.skipped[0].why or "s3" in told.skipped[0].why
+
+
+def test_when_no_checkpoint_can_be_had_the_attempt_says_so_and_nothing_runs(
+    plane: ControlPlane, workers: Workers
+) -> None:
+    gone = CheckpointRef(step=40, store=plane.store, prefix="jobs/old/40", digest="0" * 64)
+    attempt = plane.submit(Command(name="n", command=("echo", "ran")), resume=gone, fallbacks=(gone,))
+    workers.start()
+    report = plane.report_of(attempt, 60)
+    assert report.reason is Reason.STAGING_FAILED
+    assert plane.attempts[attempt].text() == []
