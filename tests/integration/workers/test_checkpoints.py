@@ -12,7 +12,7 @@ from orchestrator.domain.state import Reason
 from tests.integration.workers.conftest import Workers
 from tests.integration.workers.control_plane import ControlPlane
 
-# Finishes a folder the way the contract says, waits to be asked for the next one, and writes a last one when it must go.
+# Finishes a folder the way the contract says, waits to be asked for the next one, writes a last one when it must go.
 PROGRAM = """
 save() {
   mkdir "$NEUTRINO_CHECKPOINT_DIR/$1"
