@@ -21,8 +21,22 @@ class Recipe:
 
 def of(document: Mapping[str, Any]) -> tuple[Recipe, ...]:
     """The ways to submit this document again; each of them is complete."""
+    document = _ordered(document)
     yaml = dump(document)
     return (Recipe("YAML", yaml), Recipe("CLI", _shell(yaml)), Recipe("SDK", _python(document)))
+
+
+_TOP = ("apiVersion", "kind", "metadata", "spec")
+_FIRST = ("name", "workload", "command", "entrypoint", "image", "model", "artifact", "dataset", "params")
+
+
+def _ordered(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document as people write it; the database keeps keys in an order of its own."""
+    whole = {key: document[key] for key in _TOP if key in document} | dict(document)
+    for part in ("metadata", "spec"):
+        inner = whole.get(part, {})
+        whole[part] = {key: inner[key] for key in _FIRST if key in inner} | dict(sorted(inner.items()))
+    return whole
 
 
 def _shell(yaml: str) -> str:
@@ -51,7 +65,7 @@ _KINDS = {"-": "out", "+": "in", " ": "same"}
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Line, ...]:
     """How the YAML of one document becomes that of another; empty when they are equal."""
-    before, after = dump(old).splitlines(), dump(new).splitlines()
+    before, after = dump(_ordered(old)).splitlines(), dump(_ordered(new)).splitlines()
     if before == after:
         return ()
     compared = difflib.ndiff(before, after)
