@@ -6,6 +6,7 @@ images and pods probe with it. Without the variable there is no file: on one mac
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -29,6 +30,14 @@ class Alive:
         if self._file is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + _EVERY_SECONDS
             self._file.touch()
+
+
+async def keep_beating() -> None:
+    """Beat for as long as the event loop turns. Ends when it is cancelled."""
+    alive = Alive()
+    while True:
+        alive.beat()
+        await asyncio.sleep(_EVERY_SECONDS)
 
 
 def is_fresh(file: Path) -> bool:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import TypeVar
 
-from orchestrator.alive import Alive
+from orchestrator.alive import keep_beating
 from orchestrator.broker import celery_app
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
@@ -98,7 +98,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._runner.attach(self._on_started)
-        life = asyncio.create_task(_show_life())
+        life = asyncio.create_task(keep_beating())
         try:
             await self._work()
         finally:
@@ -327,13 +327,6 @@ class Agent:
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._exchange.emptied()
-
-
-async def _show_life() -> None:
-    alive = Alive()
-    while True:
-        alive.beat()
-        await asyncio.sleep(_FULL_LOOK)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:

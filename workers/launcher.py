@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import TypeVar
 
 from cloud_adapters.compute_errors import ComputeError
+from orchestrator.alive import keep_beating
 from orchestrator.broker import celery_app
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
@@ -88,6 +89,13 @@ class Launcher:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leave.set)
+        life = asyncio.create_task(keep_beating())
+        try:
+            await self._work()
+        finally:
+            life.cancel()
+
+    async def _work(self) -> None:
         leaving = asyncio.create_task(self._leave.wait())
         starting = asyncio.create_task(self._start())
         await asyncio.wait([starting, leaving], return_when=asyncio.FIRST_COMPLETED)
