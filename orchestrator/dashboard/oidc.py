@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import httpx
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from orchestrator.domain.errors import AuthenticationError, NeutrinoError, PermissionDenied, ServerUnavailable
@@ -146,17 +146,23 @@ class Provider:
         )
         if answer.status_code != 200 or "id_token" not in (body := answer.json()):
             raise AuthenticationError("The identity provider did not accept the sign-in.", hint="Sign in again.")
-        try:
-            claims = self._claims(body["id_token"], keys)
-        except ValueError:  # signed with a key that is newer than what we know
-            self._known = None
-            claims = self._claims(body["id_token"], self._published()[1])
+        claims = self._good(body["id_token"], keys)
         if not secrets.compare_digest(str(claims.get("nonce", "")), nonce):
             raise AuthenticationError("The identity provider answered another sign-in.", hint="Sign in again.")
         return self._identity(claims)
 
+    def _good(self, token: str, keys: KeySet) -> dict[str, Any]:
+        """The claims of a token that is good now. Raises AuthenticationError."""
+        try:
+            try:
+                return self._claims(token, keys)
+            except InvalidKeyIdError:  # signed with a key that is newer than what we know
+                self._known = None
+                return self._claims(token, self._published()[1])
+        except (JoseError, ValueError) as error:
+            raise AuthenticationError(f"The identity provider's token is not good: {error}.") from error
+
     def _claims(self, token: str, keys: KeySet) -> dict[str, Any]:
-        """The claims of a token that is good now. Raises AuthenticationError; ValueError for an unknown key."""
         rules = jwt.JWTClaimsRegistry(
             leeway=_LEEWAY_SECONDS,
             iss={"essential": True, "value": self.settings.issuer},
@@ -165,11 +171,8 @@ class Provider:
             iat={"essential": True},
             sub={"essential": True},
         )
-        try:
-            claims = jwt.decode(token, keys, algorithms=_ALGORITHMS).claims
-            rules.validate(claims)
-        except JoseError as error:
-            raise AuthenticationError(f"The identity provider's token is not good: {error}.") from error
+        claims = jwt.decode(token, keys, algorithms=_ALGORITHMS).claims
+        rules.validate(claims)
         audiences = claims["aud"]
         several = isinstance(audiences, list) and len(audiences) > 1
         if (several or "azp" in claims) and claims.get("azp") != self.settings.client_id:

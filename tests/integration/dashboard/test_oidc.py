@@ -56,6 +56,13 @@ def _sign_in(front: str, to: str = "/workers") -> tuple[httpx.Client, httpx.Resp
     return browser, answer
 
 
+def _refused(front: str) -> None:
+    browser, page = _sign_in(front)
+    assert page.status_code == 303
+    assert page.headers["Location"] == "/login"
+    browser.close()
+
+
 @pytest.mark.parametrize(
     ("groups", "workspace", "role"),
     [(["ml"], "vision", "submitter"), (["ml", "ops"], "vision", "operator"), ("root", "other", "admin")],
@@ -89,22 +96,21 @@ def test_groups_become_a_role_in_a_workspace(
 )
 def test_what_is_not_exactly_right_lets_nobody_in(front: str, provider: Provider, claims: dict[str, Any]) -> None:
     provider.claims = claims
-    browser, page = _sign_in(front)
-    assert page.status_code == 303
-    assert page.headers["Location"] == "/login"
-    browser.close()
+    _refused(front)
 
 
 def test_a_token_that_somebody_else_signed_lets_nobody_in(front: str, provider: Provider) -> None:
     provider.key = RSAKey.generate_key(2048, parameters={"kid": "first"})
-    assert _sign_in(front)[1].status_code == 303
+    _refused(front)
     provider.key = RSAKey.generate_key(2048, parameters={"kid": "never published"})
-    assert _sign_in(front)[1].status_code == 303
+    _refused(front)
 
 
 def test_a_new_key_of_the_provider_is_fetched(front: str, provider: Provider) -> None:
     provider.key = provider.published = RSAKey.generate_key(2048, parameters={"kid": "second"})
-    assert _sign_in(front)[1].status_code == 200
+    browser, page = _sign_in(front)
+    assert page.status_code == 200
+    browser.close()
 
 
 def test_an_answer_belongs_to_the_browser_that_went_there_and_counts_once(front: str, provider: Provider) -> None:
