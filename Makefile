@@ -26,7 +26,12 @@ $(VENV)/.development: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.runtime
 
-demo: $(VENV)/.runtime  ## Train a real classifier through the whole system; KEEP=1 leaves it running
+$(VENV)/.demonstration: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[demo]'
+	$(BIN)/python -m orchestrator.embedded.demo.azurite
+	@touch $@ $(VENV)/.runtime
+
+demo: $(VENV)/.demonstration  ## Train a classifier, kill its worker, move it through three clouds; KEEP=1 leaves it up
 	@$(BIN)/neutrino demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.development  ## Run the tests; TESTS="-m slow" runs the minutes-long ones

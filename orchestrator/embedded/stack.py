@@ -193,13 +193,13 @@ class Stack:
         supervisor.start(prepared)
         self._values[variable] = server.url
 
-    def start_worker(self, pool: str) -> None:
-        """Start one more worker, in a pool that there is; it is kept running until the stack goes down.
+    def start_workers(self, *pools: str) -> None:
+        """Start a worker in each of these pools, which there are already; they are kept running like all others.
 
         Raises:
-            ServiceFailed: it did not start; its last words are in the hint.
+            ServiceFailed: one did not start; its last words are in the hint.
         """
-        self.run_beside(self._worker(f"worker-{pool}", f"{pool}-1", {"NEUTRINO_POOL": pool}))
+        self.run_beside(*(self._worker(f"worker-{pool}", f"{pool}-1", {"NEUTRINO_POOL": pool}) for pool in pools))
 
     def run_beside(self, *children: Child) -> None:
         """Keep other processes running beside our own, until the stack goes down; returns once all are ready.
