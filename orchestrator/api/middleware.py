@@ -116,7 +116,9 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = dict(message) | {"headers": [*message.get("headers", ()), *self._headers]}
+            given = list(message.get("headers", ()))
+            named = {name for name, _ in given}
+            message = dict(message) | {"headers": given + [pair for pair in self._headers if pair[0] not in named]}
         await self._send(message)
 
     async def problem(self, error: NeutrinoError) -> None:

@@ -158,7 +158,7 @@ def test_the_first_page_is_small(url: str, sign_in: SignIn) -> None:
     sizes = [int(page.headers["Content-Length"])]
     for part in parts:
         with viewer.stream("GET", f"/static/{part}") as answer:
-            assert answer.headers["Cache-Control"].startswith("public, max-age=31536000")
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
             sizes.append(sum(len(chunk) for chunk in answer.iter_raw()))
     assert sum(sizes) < 100_000, dict(zip(["/", *parts], sizes, strict=True))
 
