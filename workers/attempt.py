@@ -275,12 +275,16 @@ class Attempt:
         task.add_done_callback(self._checkpoints.discard)
 
     async def _checkpoint(self, request: CheckpointRequest | LeftCheckpoint) -> None:
-        depot, prefix = self._host.depot, self._lease.prefix
-        work = asyncio.get_running_loop().run_in_executor(
-            self._host.bulk, lambda: depot.checkpoint(self.name, request.path, request.step, prefix)
-        )
+        """Upload a checkpoint, and commit it once all that the program said before is accepted: whoever resumes there
+        does not say it again."""
+        host, loop, mark = self._host, asyncio.get_running_loop(), self._feed.mark
+        depot, prefix = host.depot, self._lease.prefix
         try:
-            await work
+            upload = await loop.run_in_executor(
+                host.bulk, lambda: depot.publish_checkpoint(request.path, request.step, prefix)
+            )
+            await host.shipper.reach(self.name, mark)
+            await loop.run_in_executor(host.bulk, lambda: depot.commit_checkpoint(self.name, request.step, upload))
         except LeaseLost:
             self.lose()
         except (NeutrinoError, OSError) as error:

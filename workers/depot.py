@@ -49,9 +49,12 @@ class Depot:
             store=uri, prefix=prefix, digest=manifest.digest, size=manifest.size, files=len(manifest.files)
         )
 
-    def checkpoint(self, attempt: str, folder: Path, step: int, prefix: str) -> None:
-        """Upload a folder, make it the attempt's newest checkpoint, and remove those it replaces. Raises LeaseLost."""
-        upload = self.publish(folder, f"{prefix}/checkpoints/{step}-{secrets.token_hex(8)}")
+    def publish_checkpoint(self, folder: Path, step: int, prefix: str) -> ArtifactUpload:
+        """Upload a folder as a checkpoint that nobody sees yet. Raises a NeutrinoError when it cannot be stored."""
+        return self.publish(folder, f"{prefix}/checkpoints/{step}-{secrets.token_hex(8)}")
+
+    def commit_checkpoint(self, attempt: str, step: int, upload: ArtifactUpload) -> None:
+        """Make an upload the attempt's newest checkpoint, and remove those that it replaces. Raises LeaseLost."""
         committed = retried(
             lambda: self._api.checkpoint(PublishCheckpoint(attempt=attempt, step=step, artifact=upload))
         )

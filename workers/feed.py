@@ -31,6 +31,7 @@ class Feed:
         self._waiting = 0
         self._seq = 0
         self._next_line = 1
+        self._metrics_accepted = 0
         self._sent: Append | None = None
         self.last_stderr = ""
         self.on_room: Callable[[], None] | None = None
@@ -44,6 +45,16 @@ class Feed:
     def has_room(self) -> bool:
         """False while so much waits that no more should be read."""
         return self._waiting < _ROOM
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """How far the attempt has come, for `reached`."""
+        return self._next_line + len(self._lines), self._metrics_accepted + len(self._metrics)
+
+    def reached(self, mark: tuple[int, int]) -> bool:
+        """Whether the API has accepted all that was there when `mark` was taken."""
+        line, metrics = mark
+        return self._next_line >= line and self._metrics_accepted >= metrics
 
     def add_lines(self, stream: Stream, texts: list[str]) -> None:
         """Lines that have just been read."""
@@ -100,6 +111,7 @@ class Feed:
         was_full = not self.has_room
         self._sent = None
         self._next_line += len(sent.lines)
+        self._metrics_accepted += len(sent.metrics)
         self._waiting -= sum(len(line.text) + _PER_LINE for line in sent.lines) + len(sent.metrics) * _PER_METRIC
         del self._lines[: len(sent.lines)]
         del self._metrics[: len(sent.metrics)]

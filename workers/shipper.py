@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -14,6 +15,7 @@ from workers.feed import Feed
 log = logging.getLogger(__name__)
 
 _GATHER_SECONDS = 0.3
+_LOOK_SECONDS = 1.0
 _LARGEST_CALL = 1024 * 1024
 
 
@@ -44,6 +46,11 @@ class Shipper:
         """Return when all that the attempt has produced is accepted, or nothing of it is wanted any more."""
         await self._until(lambda feed: feed.empty, attempt)
 
+    async def reach(self, attempt: str, mark: tuple[int, int]) -> None:
+        """Return when all that the attempt had produced when its feed gave `mark` is accepted, or nothing of it is
+        wanted any more."""
+        await self._until(lambda feed: feed.reached(mark), attempt)
+
     async def room(self, attempt: str) -> None:
         """Return when the attempt's feed has room again."""
         await self._until(lambda feed: feed.has_room, attempt)
@@ -53,7 +60,8 @@ class Shipper:
             while (feed := self._feeds.get(attempt)) and not satisfied(feed):
                 self._wake.set()
                 self._hurry.set()
-                await self._progress.wait()
+                with contextlib.suppress(TimeoutError):  # a feed that is dropped tells nobody
+                    await asyncio.wait_for(self._progress.wait(), _LOOK_SECONDS)
 
     async def run(self) -> None:
         """Ship until cancelled."""
