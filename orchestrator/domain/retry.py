@@ -101,7 +101,7 @@ def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry
     """Decide where the job goes after an attempt ended with `reason`; `counters` are those before it."""
     failure = FAILURE_OF[reason]
     if reason is Reason.KILLED and counters.kills >= KILLS_BELIEVED:
-        failure = Failure.USER
+        failure, message = Failure.USER, f"{message} It goes on to end so: the job seems to do it to itself."
     spent = Counters(
         user_failures=counters.user_failures + (failure in {Failure.USER, Failure.UNCHANGED_IS_POINTLESS}),
         infra_failures=counters.infra_failures + (failure is Failure.INFRA),

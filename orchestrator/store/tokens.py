@@ -155,7 +155,7 @@ def revoke(connection: Connection, workspace_id: int, public_id: str) -> None:
     if list(admins) == [token]:
         raise Conflict(
             f"{public_id} is the last admin token of this workspace: without it nobody could make another.",
-            hint="Make another one first: `neutrino token create NAME --role admin`.",
+            hint="Make another one first: `neutrino token create NAME --user USER --role admin`.",
         )
     statement = """
         UPDATE tokens SET revoked_at = coalesce(revoked_at, clock_timestamp())

@@ -26,6 +26,7 @@ def test_a_job_that_kills_itself_uses_its_own_retries(plane: Plane) -> None:
     assert _end(plane, worker, job_id, *[Reason.KILLED] * KILLS_BELIEVED) is JobState.QUEUED
     assert _end(plane, worker, job_id, Reason.KILLED) is JobState.FAILED
     assert (plane.job(job_id).reason, plane.job(job_id).user_failures) == ("killed", 1)
+    assert "to itself" in plane.job(job_id).message
     with plane.database.transaction() as connection:
         jobs.retry(connection, job_id, "ada")
     assert _end(plane, worker, job_id, Reason.KILLED) is JobState.QUEUED  # a person asked: all budgets begin again
