@@ -36,8 +36,8 @@ _TELLING = {Phase.FAILED: 0, Phase.WAITING: 2, Phase.STARTING: 3, Phase.RUNNING:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One node's share of some work. `reason` and `message` say why it waits or how it ended; `hopeless`: waiting will
-    not help. `leaving`: it was asked to go and is not gone. `place` is the machine it is on."""
+    """One node's share of some work. `reason` and `message` say why it waits or how it ended; `hopeless`: waiting
+    will not help. `leaving`: it was asked to go and is not gone. `place` is the machine it is on."""
 
     index: int
     phase: Phase
@@ -97,7 +97,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Machines of one shape that are there now: `machines` of them, each with so many GPUs, CPUs and bytes of memory."""
+    """Machines of one shape that are there now: `machines` of them, each with such GPUs, CPUs and bytes of memory."""
 
     machines: int
     cpu: float

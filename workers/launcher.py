@@ -50,6 +50,7 @@ Result = TypeVar("Result")
 
 _TICK = 1.0
 _AT_ONCE = 8  # calls to the cluster, and as many to the API
+_LINGER = 3.0
 _SILENCE = 10.0  # seconds without the cluster's answer after which nothing new is claimed
 _SPEAK_AFTER = 0.3  # seconds in which more news may join a heartbeat
 _NO_JOB = "The cluster has no Job for this attempt; the launcher may have died while it made one."
@@ -169,8 +170,8 @@ class Launcher:
             worker=registered.worker,
             pool_queue=pool_queue,
             own_queue=own_queue,
-            on_work=lambda: loop.call_soon_threadsafe(self._exchange.work_waits),
-            on_beat=lambda: loop.call_soon_threadsafe(self._pulse.beat_now),
+            on_work=lambda: _soon(loop, self._exchange.work_waits),
+            on_beat=lambda: _soon(loop, self._pulse.beat_now),
         ).start()
 
     def _register_again(self) -> None:
@@ -211,8 +212,7 @@ class Launcher:
         flight.task = asyncio.get_running_loop().create_task(self._launch(flight, work))
 
     def _adopt(self, attempt: str) -> Flight:
-        flight = self._flights.setdefault(attempt, Flight(attempt))
-        return flight
+        return self._flights.setdefault(attempt, Flight(attempt))
 
     async def _launch(self, flight: Flight, work: object) -> None:
         assert self._place is not None
@@ -277,8 +277,9 @@ class Launcher:
     async def _cleared(self, flight: Flight) -> None:
         assert self._place is not None
         compute = self._place.compute
+        patient_until = clock() + _LINGER  # a pod that has reported ends by itself in a moment
         while (status := compute.status(flight.work)) is not None and not status.gone:
-            if not flight.terminating:
+            if not flight.terminating and clock() > patient_until:
                 flight.terminating = True
                 await self._insist(flight, "terminate")
             await asyncio.sleep(_TICK / 5)
@@ -323,16 +324,12 @@ class Launcher:
         self._draining = reply.drain
         for name in reply.lost:
             self._exchange.forget(name)
-            if (flight := self._flights.get(name)) and not flight.over:
+        for name, flight in list(self._flights.items()):
+            flight.draining = reply.drain
+            flight.cancelling |= name in reply.cancel
+            if name in reply.lost and not flight.over:
                 flight.over = True
                 self._clear(flight)
-        for name in reply.cancel:
-            if (flight := self._flights.get(name)) and not flight.cancelling:
-                flight.cancelling = True
-                self._consider(flight.work)
-        if reply.drain:
-            for flight in list(self._flights.values()):
-                flight.draining = True
         if reply.waiting:
             self._exchange.work_waits()
         if reply.check and not self._checking:
@@ -377,6 +374,10 @@ class Launcher:
             for name in {*compute.inventory(), *(flight.work for flight in self._flights.values())}:
                 self._consider(name)
             self._exchange.slot_freed()
+
+
+def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(act)
 
 
 def main(arguments: list[str] | None = None) -> int:

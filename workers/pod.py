@@ -81,7 +81,7 @@ class Pod:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        self._runner.attach(lambda _name, leader: self._attempt and self._attempt.started(leader))
+        self._runner.attach(self._on_started)
         asked = clock()
         try:
             given = await self._insist(lambda: self._api.attach(self._nodes.index))
@@ -93,6 +93,10 @@ class Pod:
         self._pulse = Pulse(self._beat, self._obey, self._runner.alive, lambda: None)
         self._pulse.begin(asked, given.lease_seconds, given.heartbeat_seconds)
         return await self._live(given)
+
+    def _on_started(self, _name: str, leader: int) -> None:
+        if self._attempt is not None:
+            self._attempt.started(leader)
 
     async def _live(self, given: PodLease) -> int:
         shipper = Shipper(self._send if self._nodes.leads else _print, lambda _name: self._lose())
@@ -145,9 +149,7 @@ class Pod:
         return self._pulse.expired or (self._attempt is not None and self._attempt.lost)
 
     async def _report(self, given: PodLease, report: Report) -> int:
-        if report.message:
-            with suppress(OSError):
-                Path(TERMINATION_LOG).write_text(report.message, encoding="utf-8")
+        _leave_word(report.message)
         batch = ReportBatch(worker=given.worker, reports=(report,))
         try:
             late = bool((await self._insist(lambda: self._api.report(batch))).lost)
@@ -218,6 +220,13 @@ class Pod:
             asyncio.get_running_loop().call_later(
                 self._settings.grace / 5, self._attempt.stop, _DRAINED, self._settings.drain
             )
+
+
+def _leave_word(text: str) -> None:
+    """What `kubectl describe pod` shows of the end."""
+    if text:
+        with suppress(OSError):
+            Path(TERMINATION_LOG).write_text(text, encoding="utf-8")
 
 
 async def _print(batch: AppendBatch) -> Appended:

@@ -39,7 +39,9 @@ def _store(uri: str) -> Check:
 
 def main() -> int:
     """Try both ways. Returns 0 when both are open."""
-    checks = [_api(os.environ["NEUTRINO_API_URL"]), _store(os.environ["NEUTRINO_PROBE_STORE"])]
+    checks = [_api(os.environ["NEUTRINO_API_URL"])]
+    if store := os.environ.get("NEUTRINO_PROBE_STORE"):
+        checks.append(_store(store))
     text = json.dumps([check.model_dump(mode="json") for check in checks])
     with suppress(OSError):
         Path(TERMINATION_LOG).write_text(text, encoding="utf-8")

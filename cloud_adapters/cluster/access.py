@@ -1,4 +1,4 @@
-"""From a reference to an open cluster. No credential is kept by us: each kind of cluster has an identity to ask for one.
+"""From a reference to an open cluster. We keep no credential: each kind of cluster has an identity to ask for one.
 
 `eks`, `gke` and `aks` are opened with the ambient identity of their cloud (a role of the pod, of the machine, or of the
 person at the keyboard), `incluster` with the service account of this pod, `kubeconfig` with whatever that file says.
@@ -28,8 +28,8 @@ _PROVIDERS = {ClusterKind.EKS: "eks", ClusterKind.GKE: "gke", ClusterKind.AKS: "
 
 
 def open_cluster(ref: ClusterRef) -> tuple[KubeApi, str]:
-    """The API of a cluster, and the namespace for our pods. The cluster itself is not contacted yet; the cloud's API may
-    be. Raises BadReference, ComputeDenied and ComputeUnavailable."""
+    """The API of a cluster, and the namespace for our pods. The cluster itself is not contacted yet; the cloud's API
+    may be. Raises BadReference, ComputeDenied and ComputeUnavailable."""
     settings = Configuration()
     openers: dict[ClusterKind, Callable[[ClusterRef, Configuration], str | None]] = {
         ClusterKind.INCLUSTER: _incluster,

@@ -43,7 +43,7 @@ _BY_STATUS: dict[int, type[ComputeError]] = {
 
 
 class KubeApi:
-    """Calls one API server. Every method raises the errors of `cloud_adapters.compute_errors`; nothing is tried again."""
+    """Calls one API server. Every method raises the errors of `cloud_adapters.compute_errors`; none tries again."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client

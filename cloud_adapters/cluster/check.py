@@ -42,14 +42,14 @@ class Wanted:
     gpu: str | None
 
 
-def examine(api: KubeApi, wanted: Wanted, patience: float = _PATIENCE) -> tuple[Check, ...]:
-    """Try everything; stops early only where nothing further can be tried."""
+def examine(api: KubeApi, wanted: Wanted, patience: float = _PATIENCE, *, probe: bool = True) -> tuple[Check, ...]:
+    """Try everything, with `probe` from inside a pod as well; stops early only where nothing further can be tried."""
     reach = _reach(api)
     if not reach.ok:
         return (reach,)
     permissions = _permissions(api, wanted.spot.namespace)
     checks = [reach, permissions, _capacity(api, wanted)]
-    if permissions.ok:
+    if permissions.ok and probe:
         checks += _probe(api, wanted, patience)
     return tuple(checks)
 
@@ -101,7 +101,7 @@ def _capacity(api: KubeApi, wanted: Wanted) -> Check:
     except ComputeError as error:
         text = f"The nodes cannot be seen, so their GPUs are not known: {error.message}"
         return Check(name="capacity", ok=wanted.gpu is None, detail=text, fix="Allow the launcher to list nodes.")
-    shapes = [f"{one.machines} × {one.cpu:g} CPU" + (f", {one.gpu}" if one.gpu else "") for one in there]
+    shapes = [f"{one.machines} of {one.cpu:g} CPU" + (f", {one.gpu}" if one.gpu else "") for one in there]
     seen = "; ".join(shapes) or "no node is ready"
     if wanted.gpu is None:
         return Check(name="capacity", ok=bool(there), detail=f"Nodes: {seen}.", fix=None if there else "Add a node.")

@@ -128,7 +128,7 @@ class KubernetesCompute:
             self._api.call("DELETE", f"{self._jobs}/{name}", body)
 
     def release(self, name: str) -> None:
-        """Take our finalizer off. What is over is deleted by its time to live, what is not by the one who deletes it."""
+        """Take our finalizer off. What is over is deleted by its time to live, what is not by who deletes it."""
         self._drop_token(name)
         self._patch(f"{self._jobs}/{name}", {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}})
         self._informer.forget(name)

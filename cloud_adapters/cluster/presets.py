@@ -1,4 +1,4 @@
-"""How each cloud names its GPUs and its spot nodes: data with its sources (`presets.json`), turned into where pods go."""
+"""How each cloud names its GPUs and spot nodes: data with its sources (`presets.json`), turned into where pods go."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def tolerations(settings: PodSettings, gpu: str | None) -> list[dict[str, str]]:
 
 
 def node_terms(settings: PodSettings, gpu: str | None) -> list[dict[str, Any]]:
-    """Alternatives for the nodes that pods may go to, as node selector terms; empty for anywhere. Raises WorkRefused when
-    the cloud has no such GPU."""
+    """Alternatives for the nodes that pods may go to, as node selector terms; empty for anywhere. Raises WorkRefused
+    when the cloud has no such GPU."""
     kinds = _gpu_alternatives(settings.preset, gpu)
     spots = presets()[settings.preset]["spot"] if settings.spot else []
     return [

@@ -20,7 +20,8 @@ _NO_PULL_AT_ALL = frozenset({"ErrImageNeverPull", "InvalidImageName"})
 _WRONG_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 # What a registry says when asking again will not help.
 _NO_SUCH_IMAGE = re.compile(
-    r"not found|manifest unknown|name unknown|does not exist|unauthorized|denied|forbidden|no match for platform", re.IGNORECASE
+    r"not found|manifest unknown|name unknown|does not exist|unauthorized|denied|forbidden|no match for platform",
+    re.IGNORECASE,
 )
 _GOING = {"NodeShutdown", "Terminated", "Shutdown", "NodeLost", "Preempting"}
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
@@ -105,8 +106,8 @@ def _end(status: Json, ended: Json, container: Json) -> tuple[Reason, str]:
     if ended.get("reason") in _NEVER_RAN:
         image = container.get("image", "the image")
         return Reason.POD_REFUSED, (
-            f"{image} cannot run: {ended.get('message', '')} An image needs Python and neutrino-ai in it; the simplest way"
-            " is to build it FROM the worker image."
+            f"{image} cannot run: {ended.get('message', '')} An image needs Python and neutrino-ai in it; the simplest"
+            " way is to build it FROM the worker image."
         )
     if code is None:
         return Reason.INFRA_ERROR, f"Its pod failed: {why or 'no reason is given'}. {words}".strip()

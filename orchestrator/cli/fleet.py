@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -68,16 +69,39 @@ def create_pool(
     usd_per_hour: Annotated[
         float | None, typer.Option("--usd-per-hour", min=0, help="What one slot costs; the cost of jobs comes from it.")
     ] = None,
+    cluster: Annotated[str | None, typer.Option("--cluster", help="Its jobs run as pods on this cluster.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="How that names GPUs: eks, gke, aks or generic.")] = "generic",
+    spot: Annotated[bool, typer.Option("--spot", help="Its pods go to spot nodes.")] = False,
+    pods: Annotated[
+        Path | None, typer.Option("--pods", metavar="FILE", help="YAML with what else its pods have in common.")
+    ] = None,
 ) -> None:
     """Create a pool."""
     from orchestrator.domain.views import CreatePool
 
-    wanted = CreatePool.model_validate(
-        {"name": name, "cloud": cloud, "region": region, "gpu": gpu, "store": store, "usd_per_hour": usd_per_hour}
-    )
+    fields: dict[str, Any] = {"name": name, "cloud": cloud, "region": region, "gpu": gpu, "store": store}
+    if cluster is not None:
+        fields |= {"cluster": cluster, "pods": {"preset": preset, "spot": spot} | _read(pods)}
+    wanted = CreatePool(**fields, usd_per_hour=usd_per_hour)
     with connect() as client:
         pool = client.pools.create(wanted)
     write(f"{pool.name}\n")
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    import yaml
+
+    from orchestrator.domain.errors import FieldError, InvalidSpec
+
+    if path is None:
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InvalidSpec.of([FieldError(str(path), f"cannot be read: {error}")]) from error
+    if not isinstance(found, dict):
+        raise InvalidSpec.of([FieldError(str(path), "is not a mapping", "Write it as key: value.")])
+    return found
 
 
 def list_workers(output: Output = Format.TABLE) -> None:

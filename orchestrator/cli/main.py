@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from orchestrator.cli import (
     apply,
     audit,
+    clusters,
     doctor,
     fleet,
     inspect,
@@ -141,6 +142,17 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "pool": ("Workers of one shape: list, create.", {"list": fleet.list_pools, "create": fleet.create_pool}),
+    "cluster": (
+        "Where pools of pods live: add, list, check, drain, resume, remove.",
+        {
+            "add": clusters.add,
+            "list": clusters.list_clusters,
+            "check": clusters.check,
+            "drain": clusters.drain,
+            "resume": clusters.resume,
+            "remove": clusters.remove,
+        },
+    ),
     "worker": ("Processes that run jobs: list, drain.", {"list": fleet.list_workers, "drain": fleet.drain}),
     "token": (
         "Who may do what: list, create, revoke.",

@@ -44,5 +44,5 @@ class Clusters(Bound[D]):
 
     @Operation
     def remove(self, name: str) -> Steps[None]:
-        """Forget a cluster. Raises Conflict while pools live on it."""
+        """Forget a cluster; its pools keep their history. Raises Conflict while jobs run there."""
         yield from exchange(Call("DELETE", path("clusters", name)))

@@ -122,14 +122,17 @@ def drain(connection: Connection, name: str, *, draining: bool) -> ClusterView:
 
 
 def remove(connection: Connection, name: str) -> None:
-    """Forget a cluster. Raises Conflict while pools live on it."""
-    view = get(connection, name)
-    if view.pools:
-        raise Conflict(
-            f"Cluster {name} has pools: {', '.join(view.pools)}.",
-            hint="Drain it, then remove its pools with `neutrino pool remove`.",
-        )
-    connection.execute(text("DELETE FROM clusters WHERE name = :name"), {"name": name})
+    """Forget a cluster. Its pools keep their history, and have no workers any more. Raises Conflict while jobs run
+    there."""
+    where = {"id": row_id(connection, name)}
+    busy = """
+        SELECT count(*) FROM jobs j JOIN pools p ON p.id = j.pool_id
+        WHERE p.cluster_id = :id AND j.state IN ('DISPATCHED', 'RUNNING', 'CANCELLING')
+    """
+    if jobs := connection.execute(text(busy), where).scalar_one():
+        raise Conflict(f"Jobs run on cluster {name}: {jobs}.", hint=f"First `neutrino cluster drain {name}`.")
+    connection.execute(text("UPDATE pools SET cluster_id = NULL WHERE cluster_id = :id"), where)
+    connection.execute(text("DELETE FROM clusters WHERE id = :id"), where)
 
 
 def pod_pool(connection: Connection, pool_id: int) -> PodPool | None:

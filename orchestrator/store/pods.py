@@ -1,4 +1,4 @@
-"""Attempts that live in pods: taken over from their launcher, kept alive, and what is said while they are on their way."""
+"""Attempts that live in pods: taken over from their launcher, kept alive, and what is said while they are on the way."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def attach(connection: Connection, attempt: AttemptId, node: int, token: str, le
     """A pod takes its attempt over: from now on it renews the lease, and the launcher does not. Returns the lease and the
     store of the pool. Raises LeaseLost."""
     if not hold(connection, Holder(attempt=attempt), [attempt]):
-        raise LeaseLost(f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt.")
+        raise LeaseLost(
+            f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt."
+        )
     values = {**attempt._asdict(), "leads": node == 0, "lease": lease}
     row = connection.execute(text(_ATTACH), values).one()
     sources = checkpoints.resumable(connection, [attempt.job_id], row.pool_id).get(attempt.job_id, ())

@@ -34,7 +34,9 @@ def admit(resource: str, thing: Json) -> None:
         return
     for fault in _validator(_SCHEMAS[resource]).iter_errors(thing):
         where = ".".join(map(str, fault.absolute_path))
-        raise Refused(422, "Invalid", f'{thing["kind"]} "{thing["metadata"].get("name")}" is invalid: {where}: {fault.message}')
+        raise Refused(
+            422, "Invalid", f'{thing["kind"]} "{thing["metadata"].get("name")}" is invalid: {where}: {fault.message}'
+        )
     spec = {"jobs": lambda: thing["spec"]["template"]["spec"], "pods": lambda: thing["spec"]}.get(resource)
     if spec is not None and (violations := restricted(spec())):
         raise Refused(403, "Forbidden", f'violates PodSecurity "restricted:latest": {"; ".join(violations)}')
@@ -44,7 +46,9 @@ def restricted(pod: Json) -> list[str]:
     """How a pod's spec violates the standard."""
     found = [f"host namespaces ({name}=true)" for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name)]
     found += [
-        f"restricted volume types ({volume['name']})" for volume in pod.get("volumes", ()) if not _VOLUMES & volume.keys()
+        f"restricted volume types ({volume['name']})"
+        for volume in pod.get("volumes", ())
+        if not _VOLUMES & volume.keys()
     ]
     whole = pod.get("securityContext", {})
     for container in [*pod["containers"], *pod.get("initContainers", ())]:
@@ -60,7 +64,10 @@ def restricted(pod: Json) -> list[str]:
             found.append(f"runAsNonRoot != true ({name})")
         if own.get("runAsUser", whole.get("runAsUser")) == 0:
             found.append(f"runAsUser=0 ({name})")
-        if own.get("seccompProfile", whole.get("seccompProfile", {})).get("type") not in {"RuntimeDefault", "Localhost"}:
+        if own.get("seccompProfile", whole.get("seccompProfile", {})).get("type") not in {
+            "RuntimeDefault",
+            "Localhost",
+        }:
             found.append(f"seccompProfile ({name})")
         if any("hostPort" in port for port in container.get("ports", ())):
             found.append(f"hostPort ({name})")

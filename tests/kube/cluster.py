@@ -3,7 +3,6 @@ command as a local process, so that a job really goes from its submission to its
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import signal
@@ -145,7 +144,10 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             phases = [pod.get("status", {}).get("phase") for pod in pods]
             if "conditions" in status:
                 for pod in pods:
-                    if pod["status"].get("phase") in {"Pending", "Running"} and "deletionTimestamp" not in pod["metadata"]:
+                    if (
+                        pod["status"].get("phase") in {"Pending", "Running"}
+                        and "deletionTimestamp" not in pod["metadata"]
+                    ):
                         self.objects.delete("pods", NAMESPACE, pod["metadata"]["name"])
             elif "Failed" in phases or len(pods) < job["spec"]["completions"]:
                 self._finish(name, "Failed", "BackoffLimitExceeded")
@@ -159,14 +161,24 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
         meta = job["metadata"]
         if self.behaviour.quota:
             with suppress(Refused):
-                event = {"metadata": {"name": f"{meta['name']}.quota"}, "reason": "FailedCreate", "message": self.behaviour.quota}
+                event = {
+                    "metadata": {"name": f"{meta['name']}.quota"},
+                    "reason": "FailedCreate",
+                    "message": self.behaviour.quota,
+                }
                 event["involvedObject"] = {"kind": "Job", "name": meta["name"]}
                 self.objects.create("events", NAMESPACE, event)
             return
         template = job["spec"]["template"]
         for index in range(job["spec"]["completions"]):
             labels = {**template["metadata"]["labels"], _JOB: meta["name"], _INDEX: str(index)}
-            owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
+            owner = {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "name": meta["name"],
+                "uid": meta["uid"],
+                "controller": True,
+            }
             pod = {
                 "metadata": {
                     "generateName": f"{meta['name']}-{index}-",
@@ -178,7 +190,9 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
                 "status": {"phase": "Pending"},
             }
             self.objects.create("pods", NAMESPACE, pod)
-        self.objects.update("jobs", NAMESPACE, meta["name"], lambda thing: thing.setdefault("status", {}).update(started=1))
+        self.objects.update(
+            "jobs", NAMESPACE, meta["name"], lambda thing: thing.setdefault("status", {}).update(started=1)
+        )
 
     def _finish(self, name: str, kind: str, reason: str) -> None:
         condition = {"type": kind, "status": "True", "reason": reason}
@@ -226,7 +240,9 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             why = "ErrImagePull" if tries == 1 else "ImagePullBackOff"
             words = f'failed to pull and unpack image "{image}": {image}: not found'
             waiting = {"reason": why, "message": words}
-            self.set_status(name, tries=tries, containerStatuses=[{"name": "job", "image": image, "state": {"waiting": waiting}}])
+            self.set_status(
+                name, tries=tries, containerStatuses=[{"name": "job", "image": image, "state": {"waiting": waiting}}]
+            )
             return
         try:
             mounts = self._mount(name, pod)
@@ -330,7 +346,10 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             if "foregroundDeletion" in finalizers and uid not in held:
                 left = [one for one in finalizers if one != "foregroundDeletion"]
                 self.objects.update(
-                    "jobs", NAMESPACE, job["metadata"]["name"], lambda thing, left=left: thing["metadata"].update(finalizers=left)
+                    "jobs",
+                    NAMESPACE,
+                    job["metadata"]["name"],
+                    lambda thing, left=left: thing["metadata"].update(finalizers=left),
                 )
 
 

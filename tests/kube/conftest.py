@@ -19,7 +19,7 @@ from tests.acceptance.site import Site, until
 from tests.kube.cluster import NAMESPACE, Cluster
 
 _SETTINGS = {
-    "NEUTRINO_LEASE_SECONDS": "3",
+    "NEUTRINO_LEASE_SECONDS": "9",
     "NEUTRINO_GRACE_SECONDS": "0.5",
     "NEUTRINO_DRAIN_SECONDS": "5",
     "NEUTRINO_MAX_PROCESSES": "128",
@@ -80,12 +80,19 @@ class Field(Site):
         """The names of a job's pods."""
         return [pod["metadata"]["name"] for pod in self.cluster.pods(job=f"{job.id}-{epoch}")]  # type: ignore[attr-defined]
 
+    def recorded(self, job: object, epoch: int = 1) -> bool:
+        """Whether nothing holds a job's Job any more."""
+        jobs = [one["metadata"] for one in self.cluster.objects.all("jobs", NAMESPACE)]
+        return not any(one.get("finalizers") for one in jobs if one["name"] == f"{job.id}-{epoch}")  # type: ignore[attr-defined]
+
     def running_pod(self, job: object, epoch: int = 1) -> str:
         return until(lambda: next((name for name in self.pods(job, epoch) if name in self.cluster.running), ""))
 
 
 @pytest.fixture(scope="module")
-def whole_field(server_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Field]:
+def whole_field(
+    server_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Field]:
     before = dict(os.environ)
     os.environ.update(_SETTINGS)
     cluster = Cluster(tmp_path_factory.mktemp("kube"), {"NEUTRINO_FILE_ROOTS": "/"})

@@ -95,7 +95,9 @@ class Objects:
             change(thing)
             return self.replace(resource, thing)
 
-    def delete(self, resource: str, namespace: str, name: str, policy: str = "Background", grace: int | None = None) -> Json:
+    def delete(
+        self, resource: str, namespace: str, name: str, policy: str = "Background", grace: int | None = None
+    ) -> Json:
         """Delete now, or mark for deletion what has finalizers, dependents in the foreground, or a grace period."""
         with self.changed:
             thing = copy.deepcopy(self.get(resource, namespace, name))
@@ -104,7 +106,12 @@ class Objects:
                 meta["finalizers"] = sorted({*meta.get("finalizers", ()), "foregroundDeletion"})
             if resource == "pods" and grace is None:
                 grace = thing["spec"].get("terminationGracePeriodSeconds", 30)
-            if resource == "pods" and grace and thing.get("status", {}).get("phase") in {"Running", "Pending"} and thing["spec"].get("nodeName"):
+            if (
+                resource == "pods"
+                and grace
+                and thing.get("status", {}).get("phase") in {"Running", "Pending"}
+                and thing["spec"].get("nodeName")
+            ):
                 meta["deletionGracePeriodSeconds"] = grace
             elif resource == "pods":
                 meta.pop("deletionGracePeriodSeconds", None)

@@ -103,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
             verb = "watch" if query.get("watch") == "true" else "list"
         self.faults.requests[f"{verb} {resource}"] += 1
         if (verb, "/".join(filter(None, (resource, part)))) in self.faults.denied:
-            raise Refused(403, "Forbidden", f'{resource} is forbidden: User "double" cannot {verb} resource "{resource}"')
+            raise Refused(
+                403, "Forbidden", f'{resource} is forbidden: User "double" cannot {verb} resource "{resource}"'
+            )
         getattr(self, f"_{verb}")(namespace, resource, name, part, query, body)
 
     def _get(self, namespace: str, resource: str, name: str, part: str | None, _query: Any, _body: Any) -> None:
@@ -122,13 +124,17 @@ class _Handler(BaseHTTPRequestHandler):
             page = found[start : start + limit] if limit else found
             if start + len(page) < len(found):
                 meta["continue"] = str(start + len(page))
-            data = json.dumps({"kind": f"{KINDS[resource][1]}List", "apiVersion": "v1", "metadata": meta, "items": page})
+            data = json.dumps(
+                {"kind": f"{KINDS[resource][1]}List", "apiVersion": "v1", "metadata": meta, "items": page}
+            )
         self._send_bytes(200, "application/json", data.encode())
 
     def _wanted(self, thing: Json, query: dict[str, str]) -> bool:
         return matches(thing, query.get("labelSelector", ""), query.get("fieldSelector", ""))
 
-    def _watch(self, namespace: str, resource: str, _name: None, _part: None, query: dict[str, str], _body: Any) -> None:
+    def _watch(
+        self, namespace: str, resource: str, _name: None, _part: None, query: dict[str, str], _body: Any
+    ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
@@ -180,7 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
         kind = self.headers["Content-Type"]
         if kind not in {"application/merge-patch+json", "application/strategic-merge-patch+json"}:
             raise Refused(415, "UnsupportedMediaType", f"{kind} is not supported here")
-        body = {"status": body.get("status", {})} if part == "status" else {k: v for k, v in body.items() if k != "status"}
+        body = (
+            {"status": body.get("status", {})} if part == "status" else {k: v for k, v in body.items() if k != "status"}
+        )
         self._send(200, self.objects.update(resource, namespace, name, lambda thing: merge(thing, body)))
 
     def _delete(self, namespace: str, resource: str, name: str, _part: None, _query: Any, body: Json) -> None:

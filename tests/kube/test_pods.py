@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from orchestrator.domain.errors import InvalidSpec
+from orchestrator.domain.pods import Check
 from orchestrator.domain.spec import Resources, Retry
 from orchestrator.domain.state import JobState, Reason
 from tests.acceptance.site import Job, until
@@ -21,7 +22,9 @@ FOREVER = ("sh", "-c", "echo up; exec sleep 1000")
 @pytest.fixture(scope="module")
 def pool(whole_field: Field) -> str:
     whole_field.launcher(name := whole_field.pool("pods", secrets=["hub"]))
-    whole_field.cluster.objects.create("secrets", NAMESPACE, {"metadata": {"name": "hub"}, "stringData": {"token": "s3cret"}})
+    whole_field.cluster.objects.create(
+        "secrets", NAMESPACE, {"metadata": {"name": "hub"}, "stringData": {"token": "s3cret"}}
+    )
     return name
 
 
@@ -36,10 +39,8 @@ def test_a_job_runs_in_a_pod_and_leaves_nothing(field: Field, pool: str) -> None
     assert view.state is JobState.SUCCEEDED, view.message
     assert "from the pod with s3cret" in [line.text for line in job.logs()]
     until(lambda: [one["metadata"]["name"] for one in field.cluster.objects.all("secrets")] == ["hub"])
-    kube_job = field.cluster.objects.get("jobs", NAMESPACE, f"{job.id}-1")
-    until(lambda: not field.cluster.objects.get("jobs", NAMESPACE, f"{job.id}-1")["metadata"]["finalizers"])
-    container = kube_job["spec"]["template"]["spec"]["containers"][0]
-    assert "s3cret" not in str(container["env"])
+    until(lambda: field.recorded(job))
+    assert "s3cret" not in str([pod["spec"]["containers"][0]["env"] for pod in field.cluster.pods(job=f"{job.id}-1")])
 
 
 def test_a_secret_that_the_pool_does_not_lend_is_refused(field: Field, pool: str) -> None:
@@ -76,7 +77,12 @@ def test_cancelled_means_that_the_pods_are_gone(field: Field, pool: str) -> None
 
 
 def test_a_pod_that_is_deleted_by_hand_is_another_attempt(field: Field, pool: str) -> None:
-    job = field.run("sh", "-c", f"test -e {field.cluster.folder}/mark && exit; touch {field.cluster.folder}/mark; echo up; exec sleep 1000", runtime="pod")
+    job = field.run(
+        "sh",
+        "-c",
+        f"test -e {field.cluster.folder}/mark && exit; touch {field.cluster.folder}/mark; echo up; exec sleep 1000",
+        runtime="pod",
+    )
     pod = field.running_pod(job)
     field.running(job, "up")
     field.cluster.objects.delete("pods", NAMESPACE, pod)
@@ -130,7 +136,7 @@ def test_pods_outlive_their_launcher_and_are_adopted_by_the_next(field: Field, p
     gate.touch()
     (view,) = field.ended(job)
     assert (view.state, len(view.attempts)) == (JobState.SUCCEEDED, 1)
-    until(lambda: not field.cluster.objects.get("jobs", NAMESPACE, f"{job.id}-1")["metadata"]["finalizers"])
+    until(lambda: field.recorded(job))
 
 
 def test_a_silent_api_server_and_a_forgotten_history_restart_nothing(field: Field, pool: str) -> None:
@@ -139,7 +145,9 @@ def test_a_silent_api_server_and_a_forgotten_history_restart_nothing(field: Fiel
     field.running(job, "up")
     field.cluster.faults.down = True
     beats = field.sql("SELECT heartbeat_at FROM workers")
-    until(lambda: field.sql("SELECT FROM workers WHERE heartbeat_at > %s + interval '6 seconds'", beats[0].heartbeat_at))
+    until(
+        lambda: field.sql("SELECT FROM workers WHERE heartbeat_at > %s + interval '6 seconds'", beats[0].heartbeat_at)
+    )
     field.cluster.objects.forget()
     field.cluster.faults.down = False
     gate.touch()
@@ -182,9 +190,35 @@ def test_a_drained_cluster_gives_its_jobs_back(field: Field, pool: str) -> None:
 def test_bad_input_is_refused_before_anything_is_stored(fields: dict[str, object], words: str) -> None:
     from orchestrator.domain.document import parse
 
-    document = {"apiVersion": "neutrino/v1", "kind": "Command", "metadata": {"name": "x"}, "spec": {"command": ["true"], **fields}}
+    document = {
+        "apiVersion": "neutrino/v1",
+        "kind": "Command",
+        "metadata": {"name": "x"},
+        "spec": {"command": ["true"], **fields},
+    }
     with pytest.raises(InvalidSpec, match=words):
         parse(document)
+
+
+def test_check_tries_everything_from_a_pod_and_names_what_is_missing(field: Field, pool: str) -> None:
+    def checked() -> dict[str, Check]:
+        asked = field.client.clusters.check("double").asked_at
+        assert asked is not None
+        found = until(
+            lambda: (now := field.client.clusters.get("double")).checked_at and now.checked_at > asked and now
+        )
+        return {check.name: check for check in found.checks}
+
+    field.cluster.node("cpu-node")
+    found = checked()
+    assert {name: check.ok for name, check in found.items()} == dict.fromkeys(
+        ("API server", "permissions", "capacity", "pod", "way to the API", "way to the store"), True
+    )
+    field.cluster.faults.denied.add(("create", "secrets"))
+    found = checked()
+    assert "may not: create secrets" in found["permissions"].detail
+    assert "Role" in (found["permissions"].fix or "")
+    field.cluster.faults.denied.clear()
 
 
 def test_more_nodes_than_a_pool_allows_are_explained(field: Field, pool: str) -> None:

@@ -76,6 +76,6 @@ def resume_cluster(db: Db, caller: Operator, name: str) -> ClusterView:  # noqa:
 
 @router.delete("/{name}", status_code=204)
 def remove_cluster(db: Db, caller: Admin, name: str) -> None:  # noqa: ARG001
-    """Forget a cluster on which no pool lives."""
+    """Forget a cluster on which nothing runs."""
     with db.transaction() as connection:
         clusters.remove(connection, name)
