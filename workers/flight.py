@@ -9,10 +9,10 @@ from typing import Any
 
 from cloud_adapters.compute import Compute, Phase, Status, Work
 from cloud_adapters.compute_errors import ComputeError, WorkRefused
-from orchestrator.domain.document import parse
 from orchestrator.domain.ids import decode_attempt, encode
 from orchestrator.domain.protocol import Lease, PodWait
 from orchestrator.domain.state import Reason
+from orchestrator.domain.transfer import read
 from workers.backoff import Backoff
 
 Ending = tuple[Reason, str, int | None]
@@ -135,7 +135,7 @@ class Launching:
 
     def work(self, lease: Lease) -> Work:
         """What a lease asks for. Raises InvalidSpec for a job that this release cannot read."""
-        spec, attempt = parse(lease.document), decode_attempt(lease.attempt)
+        spec, attempt = read(lease.document), decode_attempt(lease.attempt)
         needs = spec.resources
         return Work(
             name=work_name(lease.attempt),

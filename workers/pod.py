@@ -32,6 +32,7 @@ from orchestrator.domain.protocol import (
     ReportBatch,
 )
 from orchestrator.domain.state import Reason
+from orchestrator.domain.transfer import OWN_KINDS
 from workers import proctree
 from workers.api import Api
 from workers.attempt import Attempt, Host
@@ -39,6 +40,7 @@ from workers.backoff import Backoff
 from workers.depot import Depot
 from workers.folders import Folders
 from workers.gpus import Shares, inventory
+from workers.haul import Haul
 from workers.home import Home
 from workers.limits import OomWatch
 from workers.nodes import Nodes
@@ -74,7 +76,7 @@ class Pod:
         self._others_done = 0
         self._asked_to_go = False
         self._heard = asyncio.Event()
-        self._attempt: Attempt | None = None
+        self._attempt: Attempt | Haul | None = None
 
     async def run(self) -> int:
         """Take over, live, report. 0 when the attempt succeeded, or was over already and nothing is wanted."""
@@ -100,7 +102,8 @@ class Pod:
 
     async def _live(self, given: PodLease) -> int:
         shipper = Shipper(self._send if self._nodes.leads else _print, lambda _name: self._lose())
-        self._attempt = attempt = Attempt(given.lease, self._host(shipper, given.store))
+        host, ours = self._host(shipper, given.store), given.lease.document["kind"] in OWN_KINDS
+        self._attempt = attempt = Haul(given.lease, host) if ours else Attempt(given.lease, host)
         working = [asyncio.create_task(part) for part in (self._pulse.run(), shipper.run(), self._watch(attempt))]
         living = asyncio.create_task(attempt.live())
         try:
@@ -197,7 +200,7 @@ class Pod:
             self._attempt.stop(_DRAINED, self._settings.drain)
         self._heard.set()
 
-    async def _watch(self, attempt: Attempt) -> None:
+    async def _watch(self, attempt: Attempt | Haul) -> None:
         while True:
             await asyncio.sleep(_TICK)
             if self._pulse.expired and not attempt.lost:

@@ -7,12 +7,14 @@ writes the document. What the worker has to do in detail is decided when it clai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from orchestrator.domain.artifact import SafePath, Sha256
+from orchestrator.domain.document import parse
 from orchestrator.domain.model import Line, Model
 from orchestrator.domain.quantities import Memory
 from orchestrator.domain.spec import JobSpec, Name
@@ -51,7 +53,14 @@ class Verify(JobSpec):
     store: StoreAddress
 
 
-OWN_KINDS = frozenset({Transfer.kind, Verify.kind})
+_SPECS: dict[str, type[Transfer | Verify]] = {Transfer.kind: Transfer, Verify.kind: Verify}
+OWN_KINDS = frozenset(_SPECS)
+
+
+def read(document: Mapping[str, Any]) -> JobSpec:
+    """The spec of an accepted document, whoever wrote it. Raises InvalidSpec for one of another release."""
+    own = _SPECS.get(document["kind"])
+    return parse(document) if own is None else own.model_validate({**document["spec"], **document["metadata"]})
 
 
 class Place(Model):

@@ -1,4 +1,4 @@
-"""Attempts that live in pods: taken over from their launcher, kept alive, and what is said while they are on the way."""
+"""Attempts that live in pods: taken over from their launcher, kept alive, and what is said of them meanwhile."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import Lease, NodeBeat, NodeReply, PodWait
 from orchestrator.domain.state import JobState
-from orchestrator.store import checkpoints
+from orchestrator.store import checkpoints, transfers
 from orchestrator.store.attempts import granted
 from orchestrator.store.fence import LIVE, Holder, hold
 from orchestrator.store.notify import JOBS, notify
 
 _ATTACH = """
     UPDATE attempts a SET attached_at = coalesce(attached_at, clock_timestamp()),
-      lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second' ELSE lease_expires_at END
+      lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second'
+        ELSE lease_expires_at END
     FROM jobs j, pools p
     WHERE a.job_id = :job_id AND a.epoch = :epoch AND j.id = a.job_id AND p.id = a.pool_id
-    RETURNING j.document, j.workspace_id, j.traceparent, p.store, p.id AS pool_id
+    RETURNING j.id, j.document, j.workspace_id, j.traceparent, p.store, p.id AS pool_id
 """
 
 
 def attach(connection: Connection, attempt: AttemptId, node: int, token: str, lease: float) -> tuple[Lease, str]:
-    """A pod takes its attempt over: from now on it renews the lease, and the launcher does not. Returns the lease and the
-    store of the pool. Raises LeaseLost."""
+    """A pod takes its attempt over: from now on it renews the lease, and the launcher does not. Returns the lease and
+    the store of the pool. Raises LeaseLost."""
     if not hold(connection, Holder(attempt=attempt), [attempt]):
         raise LeaseLost(
             f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt."
@@ -35,12 +36,14 @@ def attach(connection: Connection, attempt: AttemptId, node: int, token: str, le
     values = {**attempt._asdict(), "leads": node == 0, "lease": lease}
     row = connection.execute(text(_ATTACH), values).one()
     sources = checkpoints.resumable(connection, [attempt.job_id], row.pool_id).get(attempt.job_id, ())
-    return granted(attempt, row, token, sources), row.store
+    order = transfers.orders(connection, [row], row.pool_id).get(row.id)
+    return granted(attempt, row, token, sources, order), row.store
 
 
 _BEAT = f"""
     WITH held AS (
-      SELECT a.job_id, a.epoch FROM attempts a WHERE a.job_id = :job_id AND a.epoch = :epoch AND {LIVE} FOR NO KEY UPDATE
+      SELECT a.job_id, a.epoch FROM attempts a WHERE a.job_id = :job_id AND a.epoch = :epoch AND {LIVE}
+      FOR NO KEY UPDATE
     )
     UPDATE attempts a SET
       lease_expires_at = CASE WHEN :node = 0 THEN clock_timestamp() + :lease * interval '1 second'
@@ -77,7 +80,7 @@ _SAY = f"""
 
 
 def say(connection: Connection, worker_id: int, waits: Sequence[tuple[AttemptId, PodWait]]) -> None:
-    """Write down why attempts wait, or where they run, beside their jobs: only while they live, and only what is new."""
+    """Write down beside their jobs why attempts wait, or where they run: only while they live, only what is new."""
     if not waits:
         return
     waits = sorted(waits, key=lambda one: one[0])
