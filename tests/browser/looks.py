@@ -33,13 +33,13 @@ def check(page: Page, url: str) -> None:
     assert answer is not None
     assert answer.status == 200, url
     assert page.locator("h1").count() == 1
-    assert faults(page) == [], f"{url} in light"
+    assert not (found := faults(page)), f"{url} in light: {found}"
     page.emulate_media(color_scheme="dark")
-    assert faults(page) == [], f"{url} in dark"
+    assert not (found := faults(page)), f"{url} in dark: {found}"
     size = page.viewport_size
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, f"{url} is wider than a phone"
-    assert faults(page) == [], f"{url} on a phone"
+    assert not (found := faults(page)), f"{url} on a phone: {found}"
     if size:
         page.set_viewport_size(size)
     host = url.split("/")[2]
