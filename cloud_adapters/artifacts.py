@@ -5,23 +5,24 @@ A prefix is used once. Until its manifest exists nobody can see the artifact; `d
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
 from cloud_adapters.base import MIB, ObjectStore, join_key
-from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.errors import ObjectNotFound, PreconditionFailed
 from cloud_adapters.streams import VerifyingReader, copy_to_file, put_file
 from orchestrator.domain.artifact import MANIFEST_NAME, Manifest, ManifestFile
-from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NotFound, nearest
+from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NeutrinoError, NotFound, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 THREADS = 8
 MAX_MANIFEST = 64 * MIB
@@ -67,9 +68,8 @@ def commit_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> None
     Raises PreconditionFailed when another manifest is there already.
     """
     data = manifest.to_bytes()
-    md5 = hashlib.md5(data, usedforsecurity=False).digest()
     try:
-        store.put(join_key(prefix, MANIFEST_NAME), data, md5=md5, create_only=True)
+        store.put(join_key(prefix, MANIFEST_NAME), data, create_only=True)
     except PreconditionFailed as error:
         if read_manifest(store, prefix).digest != manifest.digest:
             raise PreconditionFailed(
@@ -106,8 +106,11 @@ def fetch(
     folder: Path,
     *,
     on_bytes: Callable[[int], None] | None = None,
+    near: Mapping[str, Held] | None = None,
 ) -> Manifest:
     """Downloads the artifact into `folder`, which appears complete and verified or not at all.
+
+    `near` says of files, by their SHA-256, where else they are: from there they are taken if they can be had.
 
     `expected` is the manifest, or the digest that the manifest in the store must have. Raises CorruptArtifact for any
     byte that differs, ObjectNotFound for a missing file, and FileExistsError when `folder` exists and is not empty.
@@ -121,7 +124,9 @@ def fetch(
         def one(file: ManifestFile) -> None:
             target = staged / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy_to_file(open_verified(store, prefix, file), target)
+            held = (near or {}).get(file.sha256)
+            if held is None or not _had(held, target):
+                copy_to_file(open_verified(store, prefix, file), target)
             if on_bytes:
                 on_bytes(file.size)
 
@@ -129,6 +134,33 @@ def fetch(
             list(pool.map(one, manifest.files))
         staged.replace(folder)
     return manifest
+
+
+class Held(NamedTuple):
+    """A file of an artifact in a store."""
+
+    store: ObjectStore
+    prefix: str
+    file: ManifestFile
+
+
+def holdings(store: ObjectStore, prefixes: Iterable[str]) -> dict[str, Held]:
+    """The files of the artifacts at `prefixes` by their SHA-256; a prefix without an artifact is passed over."""
+    found: dict[str, Held] = {}
+    for prefix in prefixes:
+        with contextlib.suppress(ObjectNotFound, CorruptArtifact):
+            found |= {file.sha256: Held(store, prefix, file) for file in read_manifest(store, prefix).files}
+    return found
+
+
+def _had(held: Held, target: Path) -> bool:
+    """Copies a file from where it is held; False when it is gone or damaged there, and nothing is left of it here."""
+    try:
+        copy_to_file(open_verified(held.store, held.prefix, held.file), target)
+    except NeutrinoError:
+        target.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def open_file(store: ObjectStore, prefix: str, path: str, *, manifest: Manifest | None = None) -> VerifyingReader:

@@ -68,7 +68,7 @@ class Depot:
     def stage_checkpoint(self, attempt: str, sources: Sequence[CheckpointRef], folder: Path) -> Staged:
         """Fetch and verify the first of these checkpoints that can be had. Raises the NeutrinoError of the first one
         when none can be had intact, and LeaseLost."""
-        staged = fetch_first(sources, folder)
+        staged = fetch_first(sources, folder, self._store())
         if staged.skipped:
             told = Resumed(attempt=attempt, step=staged.step, store=staged.store, skipped=staged.skipped)
             retried(lambda: self._api.resumed(told))

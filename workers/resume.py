@@ -28,9 +28,12 @@ class Staged:
     skipped: tuple[Skipped, ...] = ()
 
 
-def fetch_first(sources: Sequence[CheckpointRef], folder: Path) -> Staged:
-    """Fetch and verify the first of `sources` that can be had. Raises the error of the first one when, after a second
-    and more patient round, none of them can be had intact."""
+def fetch_first(sources: Sequence[CheckpointRef], folder: Path, own: str) -> Staged:
+    """Fetch and verify the first of `sources` that can be had. Files that an older checkpoint has in our `own` store
+    are taken from there, so that from afar only those come that have changed.
+
+    Raises the error of the first one when, after a second and more patient round, none of them can be had intact.
+    """
     skipped: list[Skipped] = []
     first: NeutrinoError | None = None
     for patience in (_IMPATIENT if len(sources) > 1 else _PATIENT, _PATIENT):
@@ -38,7 +41,8 @@ def fetch_first(sources: Sequence[CheckpointRef], folder: Path) -> Staged:
         for source in sources:
             try:
                 store = RetryingStore(open_store(source.store).inner, patience)
-                artifacts.fetch(store, source.prefix, source.digest, folder)
+                near = {} if source.store == own else _here(sources, own)
+                artifacts.fetch(store, source.prefix, source.digest, folder, near=near)
             except NeutrinoError as error:
                 first = first or error
                 skipped.append(Skipped(step=source.step, store=source.store, why=str(error)[:_LONGEST_WHY]))
@@ -46,3 +50,12 @@ def fetch_first(sources: Sequence[CheckpointRef], folder: Path) -> Staged:
                 return Staged(source.step, source.store, tuple(skipped))
     assert first is not None, "there is at least one source"
     raise first
+
+
+def _here(sources: Sequence[CheckpointRef], own: str) -> dict[str, artifacts.Held]:
+    """What the checkpoints in our own store hold."""
+    prefixes = [source.prefix for source in sources if source.store == own]
+    try:
+        return artifacts.holdings(RetryingStore(open_store(own).inner, _IMPATIENT), prefixes) if prefixes else {}
+    except NeutrinoError:  # then everything comes from afar
+        return {}

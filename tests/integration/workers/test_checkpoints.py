@@ -88,6 +88,28 @@ def test_a_checkpoint_that_cannot_be_had_gives_way_to_the_next_one(
     assert "127.0.0.1:1" in told.skipped[0].why or "s3" in told.skipped[0].why
 
 
+def test_what_an_older_checkpoint_has_nearby_is_not_read_from_afar(
+    plane: ControlPlane, workers: Workers, tmp_path: Path
+) -> None:
+    state, afar = tmp_path / "state", tmp_path / "afar"
+    state.mkdir()
+    afar.mkdir()
+    (state / "frozen").write_text("the same for ever")
+    (state / "value").write_text("10")
+    old = publish(open_store(plane.store), "jobs/old/10", state)
+    (state / "value").write_text("20")
+    new = publish(open_store(afar.as_uri()), "jobs/old/20", state)
+    (afar / "jobs/old/20/frozen").unlink()  # so that it can only come from here
+    newest = CheckpointRef(step=20, store=afar.as_uri(), prefix="jobs/old/20", digest=new.digest)
+    older = CheckpointRef(step=10, store=plane.store, prefix="jobs/old/10", digest=old.digest)
+    script = 'cat "$NEUTRINO_RESUME_DIR/frozen"; echo; cat "$NEUTRINO_RESUME_DIR/value"'
+    attempt = plane.submit(Command(name="d", command=("sh", "-c", script)), resume=newest, fallbacks=(older,))
+    workers.start()
+    assert plane.report_of(attempt, 60).reason is Reason.SUCCEEDED
+    assert plane.attempts[attempt].text() == ["the same for ever", "20"]
+    assert plane.attempts[attempt].resumed is None
+
+
 def test_when_no_checkpoint_can_be_had_the_attempt_says_so_and_nothing_runs(
     plane: ControlPlane, workers: Workers
 ) -> None:
