@@ -123,8 +123,16 @@ def jobs(facts: Facts) -> Iterator[Concern]:
         )
     for wait in facts.backlog:
         if wait.long and wait.why.hint:  # without a hint it waits for its turn
-            title = f"{wait.why.job} waits" if wait.jobs == 1 else f"{number(wait.jobs)} jobs like {wait.why.job} wait"
-            yield Concern("warning", title, wait.why.message, f"/jobs/{wait.why.job}", wait.since, wait.why.hint)
+            first = wait.why.job
+            command = wait.why.hint.split("    ")[0] if wait.why.hint.startswith("neutrino ") else None
+            yield Concern(
+                "warning",
+                f"{first} waits" if wait.jobs == 1 else f"{number(wait.jobs)} jobs like {first} wait",
+                wait.why.message if command else f"{wait.why.message} {wait.why.hint}",
+                link=f"/jobs/{first}",
+                at=wait.since,
+                next=command,
+            )
 
 
 def concerns(facts: Facts) -> list[Concern]:
