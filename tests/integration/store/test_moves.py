@@ -1,0 +1,268 @@
+"""Jobs that go elsewhere, as the database sees them: asked, queued, placed, resumed; refused, and copied ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.errors import Conflict, LeaseLost, NoPlace
+from orchestrator.domain.ids import AttemptId, encode
+from orchestrator.domain.placement import Shape
+from orchestrator.domain.protocol import ArtifactUpload, Resumed, Skipped
+from orchestrator.domain.spec import Checkpoints, Cloud, Placement
+from orchestrator.domain.state import JobState, Reason
+from orchestrator.store import attempts, checkpoints, explain, moves, queue, recovery, standby
+from orchestrator.store.fence import Holder
+from tests.integration.store.plane import Plane, command, upload
+
+STORES = {"aws": "s3://bucket", "gcp": "gs://bucket", "azure": "az://bucket"}
+PRICES = {("aws", "gcp"): 0.09, ("aws", "azure"): 0.12}
+RATE = 100 * 1024**2
+
+
+@pytest.fixture
+def workers(plane: Plane) -> dict[str, int]:
+    """A worker on each cloud."""
+    for cloud, store in STORES.items():
+        plane.pool(cloud, cloud=cloud, store=store)
+    return {cloud: plane.worker(cloud) for cloud in STORES}
+
+
+def _running(plane: Plane, workers: dict[str, int], *clouds: Cloud, **fields: Any) -> AttemptId:
+    """An attempt on aws."""
+    return plane.running(workers["aws"], command(placement=Placement(clouds=clouds or (Cloud.AWS,)), **fields))
+
+
+def _checkpoint(plane: Plane, attempt: AttemptId, step: int, cloud: str = "aws", size: int = 2 * 1024**3) -> int:
+    where = upload(attempt, plane.workspace, f"c{step}").model_copy(update={"store": STORES[cloud], "size": size})
+    with plane.database.transaction() as connection:
+        return checkpoints.commit(connection, attempt, step, where)[0]
+
+
+def _copy(plane: Plane, artifact: int, cloud: str) -> None:
+    """A verified copy in another store."""
+    plane.sql(
+        "INSERT INTO replicas (artifact_id, store, prefix) VALUES (:id, :store, :prefix)",
+        id=artifact,
+        store=STORES[cloud],
+        prefix=f"copy/{artifact}",
+    )
+
+
+def _move(plane: Plane, attempt: AttemptId, to: str) -> Any:
+    with plane.database.transaction() as connection:
+        view, _ = moves.plan(connection, attempt.job_id, to, PRICES, RATE)
+        moves.begin(connection, attempt.job_id, view, "ada")
+    return view
+
+
+def test_a_running_job_is_asked_and_goes_on_where_it_was_sent(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers)
+    _checkpoint(plane, attempt, 7)
+    view = _move(plane, attempt, "gcp")
+    assert (view.source, view.target, view.step) == ("aws", "gcp", 7)
+    assert view.bytes_to_move == 2 * 1024**3
+    assert view.egress_usd == pytest.approx(0.18)
+    assert plane.heartbeat(workers["aws"], attempt).move == (str(attempt),)
+    plane.report(workers["aws"], attempt, Reason.MIGRATING)
+    job = plane.job(attempt.job_id)
+    assert (job.state, job.moved_to) == ("QUEUED", "gcp")
+    assert (job.user_failures, job.infra_failures, job.preemptions) == (0, 0, 0)
+    assert plane.attempt(attempt).state == "PREEMPTED"
+    assert Shape.of(command(placement=Placement(clouds=(Cloud.AWS,)))).clouds == (Cloud.AWS,)
+    assert job.document["spec"]["placement"] == {"clouds": ["aws"]}, "the spec stays as it was"
+    plane.dispatch()
+    (lease,) = plane.claim(workers["gcp"])
+    assert lease.resume is not None
+    assert (lease.resume.step, lease.resume.store) == (7, STORES["aws"])
+
+
+@pytest.mark.parametrize("reason", [Reason.LEASE_LOST, Reason.WORKER_LOST, Reason.PREEMPTED])
+def test_however_the_attempt_ends_the_job_goes_where_it_was_sent(
+    plane: Plane, workers: dict[str, int], reason: Reason
+) -> None:
+    attempt = _running(plane, workers)
+    _move(plane, attempt, "azure")
+    with plane.database.transaction() as connection:
+        queue._lose(connection, [attempt], reason, "It ended.", "test")
+    plane.sql("UPDATE jobs SET not_before = NULL")
+    plane.dispatch()
+    assert [one.attempt for one in plane.claim(workers["azure"])] == [str(AttemptId(attempt.job_id, 2))]
+
+
+def test_a_job_that_succeeds_before_it_hears_of_the_move_has_succeeded(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers)
+    _move(plane, attempt, "gcp")
+    plane.report(workers["aws"], attempt, Reason.SUCCEEDED)
+    assert plane.state(attempt.job_id) is JobState.SUCCEEDED
+
+
+def test_what_stands_in_the_way_is_said_before_anything_changes(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers)
+    before = plane.everything()
+    for to, error in (("aws", Conflict), ("local", NoPlace)):
+        with pytest.raises(error):
+            _move(plane, attempt, to)
+    assert plane.everything() == before
+    _move(plane, attempt, "gcp")
+    with pytest.raises(Conflict, match="on its way to gcp"):
+        _move(plane, attempt, "azure")
+
+
+def test_a_moved_job_stays_while_there_are_workers_and_leaves_when_there_are_none(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    attempt = _running(plane, workers, Cloud.AWS, Cloud.AZURE)
+    _move(plane, attempt, "gcp")
+    plane.sql("UPDATE workers SET slots = 1 WHERE id = :id", id=workers["gcp"])
+    busy = plane.running(workers["gcp"], command(placement=Placement(clouds=(Cloud.GCP,))))
+    plane.report(workers["aws"], attempt, Reason.MIGRATING)
+    plane.dispatch()
+    assert plane.claim(workers["aws"], 4) == plane.claim(workers["azure"], 4) == ()
+    plane.report(workers["gcp"], busy)
+    (lease,) = plane.claim(workers["gcp"])
+    plane.sql("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = :id", id=workers["gcp"])
+    plane.expire(AttemptId(attempt.job_id, 2))
+    with plane.database.transaction() as connection:
+        queue.expire_leases(connection, "test")
+    plane.sql("UPDATE jobs SET not_before = NULL")
+    plane.dispatch()
+    assert plane.state(attempt.job_id) is JobState.DISPATCHED
+    assert len(plane.claim(workers["aws"]) + plane.claim(workers["azure"])) == 1
+    assert lease.attempt == str(AttemptId(attempt.job_id, 2))
+
+
+def test_the_newest_checkpoint_comes_first_and_its_nearest_copy(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers, Cloud.AWS, Cloud.GCP)
+    older, newer = _checkpoint(plane, attempt, 1), _checkpoint(plane, attempt, 2)
+    _copy(plane, older, "gcp")
+    _copy(plane, newer, "azure")
+    places = plane.sql("SELECT id, name FROM pools")
+    with plane.database.transaction() as connection:
+        found = {
+            pool.name: [
+                (one.step, one.store[:2])
+                for one in checkpoints.resumable(connection, [attempt.job_id], pool.id)[attempt.job_id]
+            ]
+            for pool in places
+        }
+    assert found["gcp"] == [(2, "az"), (2, "s3"), (1, "gs"), (1, "s3")]
+    assert found["aws"] == [(2, "s3"), (2, "az"), (1, "s3"), (1, "gs")]
+    plane.sql("UPDATE replicas SET state = 'lost' WHERE store = 's3://bucket'")
+    with plane.database.transaction() as connection:
+        left = checkpoints.resumable(connection, [attempt.job_id], places[0].id)[attempt.job_id]
+    assert [(one.step, one.store[:2]) for one in left] == [(2, "az"), (1, "gs")]
+
+
+def test_of_every_store_the_newest_stays_and_copies_elsewhere_become_garbage(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    attempt = _running(plane, workers, checkpoints=Checkpoints(keep=1))
+    for step in (1, 2):
+        _copy(plane, _checkpoint(plane, attempt, step), "gcp")
+    _checkpoint(plane, attempt, 3)
+    _checkpoint(plane, attempt, 4)
+    assert [row.step for row in plane.sql("SELECT step FROM artifacts ORDER BY id")] == [2, 4]
+    assert [(row.store, row.prefix[:4]) for row in plane.sql("SELECT store, prefix FROM garbage")] == [
+        (STORES["gcp"], "copy")
+    ]
+
+
+def test_what_an_attempt_had_to_pass_over_is_in_its_jobs_history(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers)
+    told = Resumed(
+        attempt=str(attempt), step=3, store="gs://b", skipped=(Skipped(step=5, store="s3://a", why="It is gone."),)
+    )
+    with plane.database.transaction() as connection:
+        attempts.resumed(connection, Holder(), attempt, told)
+    assert plane.attempt(attempt).resumed_from_step == 3
+    event = plane.sql("SELECT * FROM events ORDER BY id DESC LIMIT 1")[0]
+    assert (event.source, event.target, event.reason) == ("RUNNING", "RUNNING", "resumed_elsewhere")
+    assert event.message == (
+        "Resumed from the checkpoint at step 3 in gs://b. Step 5 could not be had from s3://a: It is gone."
+    )
+    plane.expire(attempt)
+    with pytest.raises(LeaseLost), plane.database.transaction() as connection:
+        attempts.resumed(connection, Holder(), attempt, told)
+
+
+def test_a_place_that_cannot_take_a_job_comes_last_and_every_try_is_told(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers, Cloud.AWS, Cloud.GCP)
+    plane.report(workers["aws"], attempt, Reason.NO_CAPACITY)
+    plane.dispatch()
+    (second,) = plane.claim(workers["gcp"])
+    assert second.attempt == str(AttemptId(attempt.job_id, 2))
+    plane.report(workers["gcp"], AttemptId(attempt.job_id, 2), Reason.QUOTA_EXCEEDED)
+    job = plane.job(attempt.job_id)
+    assert job.state == "QUEUED"
+    assert job.not_before is not None, "all have refused: they are asked anew a little later"
+    assert Shape.model_validate_json(job.shape).refused_by == ()
+    assert (job.user_failures, job.infra_failures) == (0, 0)
+    with plane.database.transaction() as connection:
+        why = explain.why(connection, attempt.job_id)
+    assert [(one.pool, one.reason) for one in why.tried] == [("gcp", "quota_exceeded"), ("aws", "no_capacity")]
+
+
+def test_gravity_is_counted_priced_and_decides(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers, *Cloud)
+    _copy(plane, _checkpoint(plane, attempt, 1), "gcp")
+    plane.sql("UPDATE workers SET draining = true WHERE id = :id", id=workers["aws"])
+    plane.report(workers["aws"], attempt, Reason.PREEMPTED)
+    with plane.database.transaction() as connection:
+        why = explain.why(connection, attempt.job_id, PRICES | {("gcp", "azure"): 0.11})
+    assert {one.pool: (one.bytes_to_move, one.egress_usd) for one in why.considered if one.pool in STORES} == {
+        "aws": (0, 0.0),
+        "gcp": (0, 0.0),
+        "azure": (2 * 1024**3, 0.22),
+    }
+    assert "2 GiB to move for $0.22" in next(one.verdict for one in why.considered if one.pool == "azure")
+    plane.dispatch()
+    assert len(plane.claim(workers["gcp"])) == 1
+
+
+def test_a_standby_gets_the_newest_one_at_a_time_and_rests_after_a_failure(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    spec = command(placement=Placement(clouds=(Cloud.AWS,), standby=Cloud.GCP))
+    attempt = plane.running(workers["aws"], spec)
+
+    def replicate() -> int:
+        with plane.database.transaction() as connection:
+            return standby.replicate(connection)
+
+    assert replicate() == 0
+    _checkpoint(plane, attempt, 1)
+    assert [replicate(), replicate()] == [1, 0]
+    _checkpoint(plane, attempt, 2)
+    _checkpoint(plane, attempt, 3)
+    assert replicate() == 0, "one is on its way"
+    (transfer,) = plane.sql("SELECT * FROM jobs WHERE kind = 'Transfer'")
+    assert transfer.name == f"standby-{encode('j', attempt.job_id)}"
+    with plane.database.transaction() as connection:
+        assert recovery.view(connection, attempt.job_id).behind == 3  # type: ignore[union-attr]
+    plane.dispatch()
+    (lease,) = plane.claim(workers["gcp"]) or plane.claim(workers["aws"])
+    assert lease.order is not None
+    (row,) = plane.sql("SELECT step FROM artifacts c JOIN replicas r ON artifact_id = id WHERE r.state = 'copying'")
+    assert row.step == 1, "it is kept while it is being copied"
+    copied = ArtifactUpload(
+        store=lease.order.target.store, prefix=lease.order.target.prefix, digest=lease.order.digest, size=3, files=1
+    )
+    holder = plane.sql("SELECT worker_id FROM attempts WHERE job_id = :id", id=transfer.id)[0].worker_id
+    plane.report(holder, AttemptId(transfer.id, 1), Reason.SUCCEEDED, copied)
+    with plane.database.transaction() as connection:
+        seen = recovery.view(connection, attempt.job_id)
+    assert seen is not None
+    assert (seen.cloud, seen.step, seen.behind) == ("gcp", 1, 2)
+    assert seen.message.startswith("gcp has the checkpoint of step 1, ")
+    assert replicate() == 1
+    (newest,) = plane.sql("SELECT step FROM artifacts c JOIN replicas r ON artifact_id = id WHERE r.state = 'copying'")
+    assert newest.step == 3, "the one between is left out"
+    plane.sql("UPDATE workers SET draining = false")
+    plane.dispatch()
+    for worker in workers.values():
+        for one in plane.claim(worker):
+            plane.report(worker, AttemptId(transfer.id + 1, 1), Reason.INVALID_OUTPUT)
+            assert one.order is not None
+    assert replicate() == 0, "after a failure it rests"
