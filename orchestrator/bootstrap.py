@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.domain.errors import Conflict, NeutrinoError
+from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound
 from orchestrator.domain.views import CreatePool, CreateToken
 from orchestrator.store import pools, tokens
 from orchestrator.store.session import Connection, Database
@@ -56,20 +56,35 @@ class Wanted:
 
 
 def bootstrap(database: Database, wanted: Wanted, *, rotate: bool = False) -> dict[str, str | None]:
-    """Make what is missing. Returns the secrets made now."""
+    """Make what is missing. Returns the secrets made now. Raises NeutrinoError for pools whose cluster is unknown, when
+    all else is done."""
     admin = CreateToken(name="bootstrap-admin", user=_user(), role="admin", expires_in_days=None)
     worker = CreateToken(name="bootstrap-worker", user="worker", role="worker", expires_in_days=None)
     with database.transaction() as connection:
         workspace_id = tokens.ensure_workspace(connection, WORKSPACE)
-        for pool in wanted.pools:
-            pools.ensure(connection, pool)
-        if not wanted.pools:
-            with suppress(Conflict):
-                pools.create(connection, CreatePool(name=POOL, store=wanted.store))
-        return {
+        made = {
             "admin_token": _token(connection, workspace_id, admin, wanted.admin_secret, rotate=rotate),
             "worker_token": _token(connection, workspace_id, worker, wanted.worker_secret, rotate=rotate),
         }
+        if not wanted.pools:
+            with suppress(Conflict):
+                pools.create(connection, CreatePool(name=POOL, store=wanted.store))
+    _ensure_pools(database, wanted.pools)
+    return made
+
+
+def _ensure_pools(database: Database, wanted: Sequence[CreatePool]) -> None:
+    """One at a time and after the tokens: a pool on a cluster that nobody has added yet must not lock out whoever is to
+    add it, nor hold up the other pools."""
+    missing = []
+    for pool in wanted:
+        try:
+            with database.transaction() as connection:
+                pools.ensure(connection, pool)
+        except NotFound as error:
+            missing.append(f"Pool {pool.name}: {error}")
+    if missing:
+        raise NeutrinoError("\n".join(missing), hint="Run this again then.")
 
 
 def _token(connection: Connection, workspace_id: int, wanted: CreateToken, secret: str, *, rotate: bool) -> str | None:

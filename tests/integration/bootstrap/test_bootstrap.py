@@ -68,6 +68,16 @@ def test_listed_pools_are_made_and_later_made_what_the_list_says(database: Datab
     assert (state.name, state.cloud, state.gpu) == ("gpu", "gcp", "T4:2")
 
 
+def test_a_pool_on_an_unknown_cluster_holds_up_nothing_else(database: Database) -> None:
+    far = CreatePool(name="far", store="s3://one", cluster="europe")
+    near = CreatePool(name="near", store="s3://one", cluster="in-cluster")
+    with pytest.raises(NeutrinoError, match=r"Pool far: There is no cluster 'europe'"):
+        bootstrap(database, Wanted(pools=(far, near), admin_secret=ADMIN))
+    assert _role(database, ADMIN) == "admin"
+    with database.transaction() as connection:
+        assert [pool.name for pool in pools.states(connection)] == ["near"]
+
+
 def test_the_pool_of_one_machine_is_left_as_it_is(database: Database) -> None:
     for store in ("file:///one", "file:///two"):
         bootstrap(database, Wanted(store))
