@@ -51,8 +51,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Some work with its pieces, in order; none while nothing has been made of it yet. `why` says what stands in the way
-    of that, `doomed` that somebody has deleted it."""
+    """Some work with its pieces, in order; none while nothing has been made of it yet. `why` says what stands in the
+    way of that, `doomed` that somebody has deleted it."""
 
     name: str
     pieces: tuple[Piece, ...] = ()

@@ -50,8 +50,8 @@ def _spot(pool: PodPool, name: str, namespace: str, env: Mapping[str, str]) -> S
 
 
 def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[str, str]) -> Place:
-    """Open the cluster of a launcher's pool. Raises the errors of `cloud_adapters.compute_errors`, and NeutrinoError for
-    what is missing."""
+    """Open the cluster of a launcher's pool. Raises the errors of `cloud_adapters.compute_errors`, and NeutrinoError
+    for what is missing."""
     pool = registered.pods
     assert pool is not None
     api, namespace = open_cluster(pool.cluster)

@@ -62,7 +62,8 @@ def _kubeconfig(ref: ClusterRef, settings: Configuration) -> str | None:
             hint="`kubectl --kubeconfig FILE get pods` must work where the launcher runs.",
         ) from error
     chosen = next((one for one in contexts if one["name"] == ref.context), active)
-    return chosen["context"].get("namespace")
+    namespace: str | None = chosen["context"].get("namespace")
+    return namespace
 
 
 def _provider(ref: ClusterRef, settings: Configuration) -> None:

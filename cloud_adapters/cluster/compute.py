@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from cloud_adapters.cluster import manifests
 from cloud_adapters.cluster.api import STRATEGIC, KubeApi
@@ -65,16 +66,15 @@ class KubernetesCompute:
         if work.nodes > 1:
             self._patch(f"{self._core}/services/{work.name}", owner)
 
-    def _create(self, path: str, thing: dict[str, object]) -> None:
+    def _create(self, path: str, thing: dict[str, Any]) -> None:
         with suppress(WorkExists):
             self._api.call("POST", path, thing)
 
-    def _same(self, work: Work) -> dict[str, object]:
+    def _same(self, work: Work) -> dict[str, Any]:
         """The Job of this name, which must be the one that we mean: same job, same epoch, same pool."""
-        found: dict[str, dict[str, object]] = self._api.call("GET", f"{self._jobs}/{work.name}")
+        found: dict[str, Any] = self._api.call("GET", f"{self._jobs}/{work.name}")
         labels = found["metadata"].get("labels") or {}
         wanted = {POOL_LABEL: self._spot.pool, **work.labels}
-        assert isinstance(labels, dict)
         if any(labels.get(name) != value for name, value in wanted.items()):
             raise WorkExists(
                 f"There is a Job {work.name} in namespace {self._spot.namespace} that is not ours.",

@@ -134,7 +134,7 @@ class Informer:
             on_change(name)
 
     def _watch(self, on_change: Callable[[str], None], stop: threading.Event) -> None:
-        query = {
+        query: dict[str, str | int] = {
             **self._selector,
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",

@@ -46,11 +46,11 @@ def tolerations(settings: PodSettings, gpu: str | None) -> list[dict[str, str]]:
 def node_terms(settings: PodSettings, gpu: str | None) -> list[dict[str, Any]]:
     """Alternatives for the nodes that pods may go to, as node selector terms; empty for anywhere. Raises WorkRefused
     when the cloud has no such GPU."""
-    kinds = _gpu_alternatives(settings.preset, gpu)
-    spots = presets()[settings.preset]["spot"] if settings.spot else []
+    kinds: list[dict[str, Any] | None] = [*_gpu_alternatives(settings.preset, gpu)] or [None]
+    spots: list[dict[str, Any] | None] = [*presets()[settings.preset]["spot"]] if settings.spot else []
     return [
         {"matchExpressions": [{"key": one["key"], "operator": "In", "values": one["values"]} for one in both]}
-        for kind in kinds or [None]
+        for kind in kinds
         for spot in spots or [None]
         if (both := [one for one in (kind, spot) if one is not None])
     ]

@@ -36,7 +36,7 @@ def work_of(pod: Json) -> str:
 def piece(pod: Json) -> Piece:
     """One pod as a piece of work."""
     meta, status = pod["metadata"], pod.get("status", {})
-    container = next(iter(status.get("containerStatuses", ())), {})
+    container: Json = next(iter(status.get("containerStatuses", ())), {})
     state = container.get("state", {})
     phase, reason, message, code, hopeless = _judge(status, state, container)
     return Piece(

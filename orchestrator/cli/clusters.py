@@ -73,7 +73,7 @@ def add(
         "context": context,
         "namespace": namespace,
     }
-    wanted = CreateCluster(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    wanted = CreateCluster.model_validate({key: value for key, value in given.items() if value is not None})
     with connect() as client:
         made = client.clusters.add(wanted)
     note(f"Next: neutrino pool create POOL --cluster {made.name} --store URI, then start its launcher.", style="dim")

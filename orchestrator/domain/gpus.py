@@ -8,7 +8,22 @@ from orchestrator.domain.errors import FieldError, InvalidSpec, nearest
 from orchestrator.domain.quantities import parse_gpu
 
 KNOWN = frozenset(
-    ["A10", "A10G", "A100", "A100-40GB", "A100-80GB", "A2", "A30", "A40", "A6000", "B100", "B200", "B300", "GB200", "GB300", "GH200", "H100", "H20", "H200", "K80", "L4", "L40", "L40S", "MI210", "MI250", "MI300X", "MI325X", "MI350X", "MI355X", "P100", "P4", "RTX-PRO-6000", "RTX3090", "RTX4090", "RTX5090", "RTX6000", "T4", "T4G", "V100"]
+    {"A10", "A10G", "A100", "A100-40GB", "A100-80GB", "A2", "A30", "A40", "A6000", "B100", "B200", "B300", "GB200"}
+    | {"GB300", "GH200", "H100", "H20", "H200", "K80", "L4", "L40", "L40S", "MI210", "MI250", "MI300X", "MI325X"}
+    | {
+        "MI350X",
+        "MI355X",
+        "P100",
+        "P4",
+        "RTX-PRO-6000",
+        "RTX3090",
+        "RTX4090",
+        "RTX5090",
+        "RTX6000",
+        "T4",
+        "T4G",
+        "V100",
+    }
 )
 
 

@@ -16,7 +16,8 @@ from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool
 IN_CLUSTER = "in-cluster"
 _ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{3 * HEARTBEAT_SECONDS} seconds'"
 _VIEWS = f"""
-    SELECT c.*, (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
+    SELECT c.*,
+      (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
       (SELECT count(*) FROM workers w JOIN pools p ON p.id = w.pool_id
        WHERE p.cluster_id = c.id AND {_ONLINE}) AS launchers
     FROM clusters c
@@ -106,8 +107,8 @@ def found(connection: Connection, worker_id: int, checks: Sequence[Check]) -> No
 def is_asked(connection: Connection, worker_id: int) -> tuple[bool, bool]:
     """Whether somebody waits for a look at this worker's cluster, and whether the cluster is being drained."""
     statement = """
-        SELECT c.asked_at > coalesce(c.checked_at, '-infinity') AND c.asked_at > clock_timestamp() - interval '5 minutes'
-          AS asked, c.draining
+        SELECT c.draining, c.asked_at > coalesce(c.checked_at, '-infinity')
+          AND c.asked_at > clock_timestamp() - interval '5 minutes' AS asked
         FROM workers w JOIN pools p ON p.id = w.pool_id JOIN clusters c ON c.id = p.cluster_id WHERE w.id = :worker
     """
     row = connection.execute(text(statement), {"worker": worker_id}).one_or_none()

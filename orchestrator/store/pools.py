@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import Conflict, NotFound, nearest
-from orchestrator.domain.gpus import check_known
+from orchestrator.domain.gpus import KNOWN, check_known
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.placement import PoolState
 from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool, RegisterWorker
+from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.views import CreatePool, PoolView, WorkerView
 from orchestrator.store import clusters
 from orchestrator.store.fence import LIVE
@@ -122,6 +124,15 @@ def set_price(connection: Connection, name: str, usd_per_hour: float | None) -> 
     statement = "UPDATE pools SET usd_per_hour = :usd WHERE name = :name RETURNING 1"
     if connection.execute(text(statement), {"usd": usd_per_hour, "name": name}).one_or_none() is None:
         raise NotFound(f"There is no pool {name!r}.", hint="`neutrino pool list` shows them.")
+
+
+def check_gpus(connection: Connection, specs: Iterable[JobSpec]) -> None:
+    """Refuse types of GPU that are not known and that no pool has. Raises InvalidSpec."""
+    unknown = {gpu for spec in specs if (gpu := spec.resources.gpu) is not None and gpu.type not in KNOWN}
+    if unknown:
+        had = list(connection.execute(text("SELECT gpu FROM pools WHERE gpu IS NOT NULL")).scalars())
+        for gpu in sorted(unknown):
+            check_known(gpu, "spec.resources.gpu", had)
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,12 +345,11 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             finalizers = job["metadata"].get("finalizers", ())
             if "foregroundDeletion" in finalizers and uid not in held:
                 left = [one for one in finalizers if one != "foregroundDeletion"]
-                self.objects.update(
-                    "jobs",
-                    NAMESPACE,
-                    job["metadata"]["name"],
-                    lambda thing, left=left: thing["metadata"].update(finalizers=left),
-                )
+
+                def change(thing: Json, left: list[str] = left) -> None:
+                    thing["metadata"].update(finalizers=left)
+
+                self.objects.update("jobs", NAMESPACE, job["metadata"]["name"], change)
 
 
 def _kill_tree(process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ from orchestrator.domain.pods import ClusterKind, CreateCluster, PodSettings
 from orchestrator.domain.views import CreatePool, CreateToken
 from orchestrator.embedded.stack import Stack
 from orchestrator.sdk.client import Client
-from tests.acceptance.site import Site, until
+from tests.acceptance.site import Job, Site, until
 from tests.kube.cluster import NAMESPACE, Cluster
 
 _SETTINGS = {
@@ -76,16 +76,16 @@ class Field(Site):
         made.start()
         return made
 
-    def pods(self, job: object, epoch: int = 1) -> list[str]:
+    def pods(self, job: Job, epoch: int = 1) -> list[str]:
         """The names of a job's pods."""
-        return [pod["metadata"]["name"] for pod in self.cluster.pods(job=f"{job.id}-{epoch}")]  # type: ignore[attr-defined]
+        return [pod["metadata"]["name"] for pod in self.cluster.pods(job=f"{job.id}-{epoch}")]
 
-    def recorded(self, job: object, epoch: int = 1) -> bool:
+    def recorded(self, job: Job, epoch: int = 1) -> bool:
         """Whether nothing holds a job's Job any more."""
         jobs = [one["metadata"] for one in self.cluster.objects.all("jobs", NAMESPACE)]
-        return not any(one.get("finalizers") for one in jobs if one["name"] == f"{job.id}-{epoch}")  # type: ignore[attr-defined]
+        return not any(one.get("finalizers") for one in jobs if one["name"] == f"{job.id}-{epoch}")
 
-    def running_pod(self, job: object, epoch: int = 1) -> str:
+    def running_pod(self, job: Job, epoch: int = 1) -> str:
         return until(lambda: next((name for name in self.pods(job, epoch) if name in self.cluster.running), ""))
 
 

@@ -1,5 +1,5 @@
-"""The objects of the API double: one version counter, optimistic concurrency, finalizers, owners, and a history that can
-be forgotten, as etcd's is when it is compacted."""
+"""The objects of the API double: one version counter, optimistic concurrency, finalizers, owners, and a history
+that can be forgotten, as etcd's is when it is compacted."""
 
 from __future__ import annotations
 

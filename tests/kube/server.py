@@ -1,5 +1,5 @@
 """A Kubernetes API server in memory that answers the way the real one does: lists in pages, watches with bookmarks and
-410, conflicts, patches, status as a subresource, deletion that waits for finalizers, admission. And it can be broken."""
+410, conflicts, patches, status as a subresource, deletion that waits for finalizers, admission. And it breaks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _BOOKMARK_SECONDS = 1.0
 
 @dataclass
 class Faults:
-    """What is wrong with the server just now. `hangs`: it takes requests and does not answer; `denied`: pairs of verb and
-    resource; `refuse_creation`: words for the next so many creations of Jobs that fail with 500 after they happened."""
+    """What is wrong with the server just now. `hangs`: it takes requests and does not answer; `denied`: pairs of verb
+    and resource; `lost_answers`: so many creations of Jobs happen, and their answers do not arrive."""
 
     down: bool = False
     hangs: bool = False

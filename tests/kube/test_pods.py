@@ -204,10 +204,8 @@ def test_check_tries_everything_from_a_pod_and_names_what_is_missing(field: Fiel
     def checked() -> dict[str, Check]:
         asked = field.client.clusters.check("double").asked_at
         assert asked is not None
-        found = until(
-            lambda: (now := field.client.clusters.get("double")).checked_at and now.checked_at > asked and now
-        )
-        return {check.name: check for check in found.checks}
+        until(lambda: (at := field.client.clusters.get("double").checked_at) is not None and at > asked)
+        return {check.name: check for check in field.client.clusters.get("double").checks}
 
     field.cluster.node("cpu-node")
     found = checked()

@@ -29,7 +29,7 @@ from orchestrator.domain.views import (
     Page,
     Why,
 )
-from orchestrator.store import audit, explain, files, idempotency, jobs, listing, streams
+from orchestrator.store import audit, explain, files, idempotency, jobs, listing, pools, streams
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -48,6 +48,7 @@ def _accept(
 
         def effect() -> dict[str, Any]:
             files.require(connection, caller.workspace_id, specs)
+            pools.check_gpus(connection, specs)
             ids = jobs.submit(connection, caller.workspace_id, caller.user, specs, request.scope[traces.HEADER])
             audit.about(" ".join(encode("j", job_id) for job_id in ids))
             return {"ids": ids}
