@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from orchestrator import logs, traces
 from orchestrator.api.app import THREADS
@@ -14,24 +15,45 @@ from orchestrator.api.app import create_app as create_api
 from orchestrator.api.middleware import Requests
 from orchestrator.dashboard.app import create_app as create_dashboard
 from orchestrator.domain.errors import NeutrinoError
+from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
 
 DEFAULT_BIND = "127.0.0.1:8470"
 _DRAIN_SECONDS = 5
 
 
-def create_server(database: Database) -> ASGIApp:
-    """API and dashboard on a database. What does not begin like a route of the API is the dashboard's."""
-    api = create_api(database)
-    dashboard = Requests(create_dashboard(database, api.state.changes))
-    firsts = {path.split("/")[1] for path in [*api.openapi()["paths"], "/docs", "/redoc", "/openapi.json", "/metrics"]}
+class Front:
+    """API and dashboard on a database, as one application."""
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        # The lifespan is the API's; the dashboard's streams live on what it starts.
-        ours = scope["type"] == "http" and scope["path"].split("/")[1] not in firsts
-        await (dashboard if ours else api)(scope, receive, send)
+    def __init__(self, database: Database) -> None:
+        self._api = create_api(database)
+        self._changes: Changes = self._api.state.changes
+        self._dashboard = Requests(create_dashboard(database, self._changes))
+        routes = [*self._api.openapi()["paths"], "/docs", "/redoc", "/openapi.json", "/metrics"]
+        self._firsts = frozenset(path.split("/")[1] for path in routes)
 
-    return serve
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What does not begin like a route of the API is the dashboard's; the lifespan is the API's, and the
+        dashboard's streams live on what it starts."""
+        ours = scope["type"] == "http" and scope["path"].split("/")[1] not in self._firsts
+        await (self._dashboard if ours else self._api)(scope, receive, send)
+
+    async def end_streams(self) -> None:
+        """Let go whoever watches something; the clients come back, to another replica."""
+        await self._changes.stop()
+
+
+class _Server(uvicorn.Server):
+    """Ends streams before it waits for requests to end: they would not by themselves."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self._front = front
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
+        await self._front.end_streams()
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -40,11 +62,11 @@ def main() -> None:
     host, _, port = os.environ.get("NEUTRINO_BIND", DEFAULT_BIND).rpartition(":")
     try:
         traces.configure("api")
-        app = create_server(Database.from_env(pool_size=THREADS, application="neutrino-api"))
+        front = Front(Database.from_env(pool_size=THREADS, application="neutrino-api"))
     except NeutrinoError as error:
         sys.exit(str(error))
-    uvicorn.run(
-        app,
+    config = uvicorn.Config(
+        front,
         host=host,
         port=int(port),
         access_log=False,
@@ -53,3 +75,4 @@ def main() -> None:
         timeout_graceful_shutdown=_DRAIN_SECONDS,
         timeout_keep_alive=75,
     )
+    _Server(config, front).run()

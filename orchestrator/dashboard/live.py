@@ -86,6 +86,11 @@ class Live:
         """How many seconds a tab should leave between two fetches."""
         return max(1.0, len(self._tabs) / _TABS_PER_SECOND)
 
+    @property
+    def stopping(self) -> bool:
+        """True when this process is about to end."""
+        return self._changes.stopping
+
     def changes_of(self, workspace: int) -> int:
         """A number that grows with every change in the workspace."""
         return self._told[workspace]
@@ -176,7 +181,8 @@ async def stream(request: Request, viewer: Viewer) -> AsyncIterator[ServerSentEv
         while True:
             await tab.news.wait()
             if tab.over:
-                yield ServerSentEvent(event="bye", data={})
+                if not live.stopping:  # else the browser comes back by itself, to another replica
+                    yield ServerSentEvent(event="bye", data={})
                 return
             jobs, ticked = tab.take()
             if jobs is None or jobs:

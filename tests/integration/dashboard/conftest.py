@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from orchestrator.api.app import create_app
 from orchestrator.embedded.postgres import Postgres
-from orchestrator.server import create_server
+from orchestrator.server import Front
 from orchestrator.store.session import Database
 from tests.integration.api.client import Api, serve
 
@@ -38,7 +38,7 @@ def database(postgres_server: Postgres, migrated_template: str, request: pytest.
 @pytest.fixture(scope="module")
 def url(database: Database) -> Iterator[str]:
     """The address of a real server."""
-    with serve(create_server(database)) as url:
+    with serve(Front(database)) as url:
         yield url
 
 

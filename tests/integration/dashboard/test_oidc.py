@@ -13,7 +13,7 @@ from joserfc.jwk import RSAKey
 
 from orchestrator.dashboard import oidc
 from orchestrator.domain.errors import NeutrinoError
-from orchestrator.server import create_server
+from orchestrator.server import Front
 from orchestrator.store.session import Database
 from tests.integration.api.client import Api, serve
 from tests.integration.dashboard.provider import CLIENT, SECRET, Provider
@@ -44,7 +44,7 @@ def front(running: Provider, database: Database, api: Api) -> Iterator[str]:
         patch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
         patch.setenv("NEUTRINO_OIDC_CLIENT_SECRET", SECRET)
         patch.setenv("NEUTRINO_OIDC_ROLES", "ml=submitter@vision, ops=operator@vision, root=admin@other")
-        server = create_server(database)
+        server = Front(database)
     with serve(server) as url:
         yield url
 
@@ -129,7 +129,7 @@ def test_a_provider_that_is_away_says_so_and_tokens_still_work(
 ) -> None:
     monkeypatch.setenv("NEUTRINO_OIDC_ISSUER", "http://127.0.0.1:9")
     monkeypatch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
-    with serve(create_server(database)) as url:
+    with serve(Front(database)) as url:
         answer = httpx.get(f"{url}/login/oidc")
         assert answer.status_code == 503
         assert "Sign in with a token" in answer.text
