@@ -124,7 +124,8 @@ def _misfit(shape: Shape, pool: PoolState) -> str | None:
     if shape.runtime is Runtime.PROCESS and pool.pods:
         return "runs pods, not processes"
     if shape.nodes > pool.max_nodes:
-        return f"runs jobs of up to {pool.max_nodes} nodes, not of {shape.nodes}"
+        most = "one node" if pool.max_nodes == 1 else f"up to {pool.max_nodes} nodes"
+        return f"runs jobs of {most}, not of {shape.nodes}"
     if shape.gpu is None:
         return None
     wanted = parse_gpu(shape.gpu)

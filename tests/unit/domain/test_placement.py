@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.domain.freight import Freight
 from orchestrator.domain.placement import PoolState, Shape, place, share_out
 from orchestrator.domain.spec import Cloud, Command, Placement, Resources
 
@@ -25,6 +26,8 @@ CPU, T4, TWO_T4 = _pool("cpu"), _pool("t4", cloud="aws", gpu="T4:1"), _pool("t4x
 BUSY = _pool("busy", running=4, dispatched=8)
 EMPTY = _pool("empty", workers=0, slots=0)
 DRAINING = _pool("draining", workers=2, slots=0)
+GONE = _pool("gone", cloud="gcp", workers=0, slots=0)
+HEAVY = Freight(size=3 * 1024**3, stores=("gs://b",))
 
 FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
     ("nothing asked, any pool; one without an unneeded GPU first", Shape(), [T4, CPU], ["cpu", "t4"]),
@@ -40,6 +43,23 @@ FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
     ("a pool that is not there", Shape(pool="nope"), [CPU, T4], []),
     ("two nodes", Shape(nodes=2), [CPU, T4], []),
     ("no pools", Shape(), [], []),
+    ("moved: there and nowhere else", Shape(clouds=(Cloud.AWS,), moved_to=Cloud.GCP), [T4, TWO_T4], ["t4x2"]),
+    ("moved, also out of a pool", Shape(pool="t4", moved_to=Cloud.GCP), [T4, TWO_T4], ["t4x2"]),
+    ("moved, and nobody is there", Shape(clouds=(Cloud.LOCAL,), moved_to=Cloud.GCP), [GONE, CPU], ["cpu", "gone"]),
+    ("moved, and nothing there fits", Shape(gpu="A100", moved_to=Cloud.GCP), [T4, TWO_T4], []),
+    ("who has refused comes last", Shape(refused_by=("a",)), [_pool("a"), _pool("b", running=3)], ["b", "a"]),
+    (
+        "where its freight is",
+        Shape(freight=HEAVY),
+        [_pool("a", store="s3://a"), _pool("b", id=2, store="gs://b")],
+        ["b", "a"],
+    ),
+    (
+        "a free slot before a full pool nearby",
+        Shape(freight=HEAVY),
+        [_pool("a", running=4, store="gs://b"), _pool("b", id=2, store="s3://a")],
+        ["b", "a"],
+    ),
 ]
 
 
@@ -102,6 +122,26 @@ def test_a_shape_survives_the_way_through_its_key() -> None:
     shape = Shape.of(gpu)
     assert Shape.model_validate_json(shape.key()) == shape
     assert (shape.gpu, shape.nodes) == ("A100:2", 3)
+
+
+def test_the_cheapest_way_counts_and_the_verdict_says_what_it_costs() -> None:
+    pools = [_pool("near", id=1, cloud="gcp"), _pool("far", id=2, cloud="azure"), _pool("dear", id=3, cloud="aws")]
+    shape = Shape(freight=Freight(size=3 * 1024**3, stores=("gs://b", "s3://c")))
+    prices = {("gcp", "azure"): 0.2, ("aws", "azure"): 0.1, ("aws", "gcp"): 0.5}
+    decision = place(shape, pools, prices)
+    assert [pool.name for pool in decision.pools] == ["dear", "near", "far"]
+    assert [(one.bytes_to_move, round(one.egress_usd, 2)) for one in decision.considered] == [
+        (3 * 1024**3, 0.0),
+        (3 * 1024**3, 0.3),
+        (3 * 1024**3, 0.0),
+    ]
+    assert decision.considered[1].verdict == "fits, 4 of 4 slots free; 3 GiB to move for $0.30"
+
+
+def test_freight_is_rounded_so_that_there_are_few_shapes() -> None:
+    sizes = [0, 1, 2**20, 2**20 + 1, 3 * 2**30]
+    rounded = [Freight(size=size, stores=("s3://a",)).rounded().size for size in sizes]
+    assert rounded == [0, 2**20, 2**20, 2**21, 2**32]
 
 
 A, B, GPU = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1")
