@@ -37,6 +37,11 @@ def states(model: Model) -> dict[str, str]:
     return {replica.cloud: str(replica.state) for replica in model.replicas}
 
 
+def until_states(model: Model, wanted: dict[str, str]) -> None:
+    """Return once the copies are in these states."""
+    until(lambda: states(model) == wanted)
+
+
 def copy_in(model: Model, cloud: str) -> ReplicaView:
     """The copy on a cloud."""
     return next(replica for replica in model.replicas if replica.cloud == cloud)

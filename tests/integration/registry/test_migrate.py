@@ -13,14 +13,20 @@ from cloud_adapters.base import join_key
 from cloud_adapters.errors import StoreFull
 from cloud_adapters.registry import open_store
 from orchestrator.domain.errors import Conflict, JobCancelled, JobFailed, NotFound, PermissionDenied
+from orchestrator.domain.ids import decode
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.views import CreatePool
 from tests.contract import servers
-from tests.contract.faulty import Verdict, faulty
+from tests.contract.faulty import Before, Verdict, faulty
 from tests.integration.moves.clouds import Clouds, until
-from tests.integration.registry.models import clean, copy_in, hashes, keys, make, states
+from tests.integration.registry.models import clean, copy_in, hashes, keys, make, states, until_states
 
 SLOW = 400_000  # bytes per second
+
+
+def refusing(status: int) -> Before:
+    """A store that may be read, and answers everything else with a status."""
+    return lambda seen: None if seen.method == "GET" else Verdict(status)
 
 
 def test_moved_round_the_clouds_every_byte_arrives_and_nothing_stays_behind(clouds: Clouds, tmp_path: Path) -> None:
@@ -33,7 +39,7 @@ def test_moved_round_the_clouds_every_byte_arrives_and_nothing_stays_behind(clou
         assert plan.destination == clouds.stores[to]
         migration = model.migrate(to, move=True).wait(timeout=60)
         assert migration.view.moved_bytes == 12_000_000
-        until(lambda to=to: states(model) == {to: "verified"})
+        until_states(model, {to: "verified"})
         assert hashes(model.download(tmp_path / to, near=to)) == home
     clean(clouds)
     assert not keys(clouds, "gcp")
@@ -56,8 +62,11 @@ def test_a_damaged_copy_is_passed_over_found_and_mended(clouds: Clouds, tmp_path
     model = make(clouds, "fragile")
     home = hashes(model.download(tmp_path / "home"))
     model.migrate("gcp").wait(timeout=60)
-    (row,) = clouds.sql("SELECT prefix FROM replicas WHERE store = %s AND state = 'verified' AND artifact_id = "
-                        "(SELECT max(id) FROM artifacts)", clouds.stores["gcp"])  # fmt: skip
+    (row,) = clouds.sql(
+        "SELECT prefix FROM replicas WHERE store = %s AND artifact_id = %s",
+        clouds.stores["gcp"],
+        decode("a", model.view.artifact.id),
+    )
     store, key = open_store(clouds.stores["gcp"]), join_key(row.prefix, "part-02.bin")
     data = bytearray(store.head(key).size)
     store.read_into(key, memoryview(data))
@@ -73,7 +82,7 @@ def test_a_damaged_copy_is_passed_over_found_and_mended(clouds: Clouds, tmp_path
     with pytest.raises(JobFailed, match=r"part-02\.bin") as failed:
         check.wait(timeout=60)
     assert failed.value.reason == "damaged"
-    until(lambda: states(model) == {"aws": "verified", "gcp": "verified"})
+    until_states(model, {"aws": "verified", "gcp": "verified"})
     mended = next(one.view for one in clouds.client.migrations.list(model="fragile") if one.view.user == "neutrino")
     assert (mended.moved_bytes, mended.destination) == (50_000, clouds.stores["gcp"])
     assert hashes(model.download(tmp_path / "mended", near="gcp")) == home
@@ -104,9 +113,10 @@ def test_whatever_is_killed_it_is_not_yet_or_done(clouds: Clouds, tmp_path: Path
     migration = model.migrate("azure", limit=SLOW)
     landed = f"{migration.id}/copy/part"
     until(lambda: sum(landed in key for key in keys(clouds, "azure")) >= 2)
-    (attempt,) = clouds.sql(
-        "SELECT p.name FROM attempts a JOIN pools p ON p.id = a.pool_id WHERE a.state = 'RUNNING'"
+    running = (
+        "SELECT p.name FROM attempts a JOIN pools p ON p.id = a.pool_id WHERE a.state = 'RUNNING' AND a.job_id = %s"
     )
+    (attempt,) = clouds.sql(running, decode("j", migration.id))
     clouds.kill_worker(attempt.name, signal.SIGKILL)
     assert states(model)["azure"] == "copying"
     clouds.start_worker(attempt.name)
@@ -120,14 +130,14 @@ def test_whatever_is_killed_it_is_not_yet_or_done(clouds: Clouds, tmp_path: Path
     assert hashes(model.download(tmp_path / "there", near="azure")) == hashes(
         model.download(tmp_path / "here", near="aws")
     )
-    ended = clouds.sql("SELECT target FROM events WHERE target IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND job_id = "
-                       "(SELECT max(id) FROM jobs WHERE kind = 'Transfer')")  # fmt: skip
-    assert [row.target for row in ended] == ["SUCCEEDED"]
+    ended = "SELECT target FROM events WHERE target IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND job_id = %s"
+    assert [row.target for row in clouds.sql(ended, decode("j", migration.id))] == ["SUCCEEDED"]
     clean(clouds)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_stored(clouds: Clouds, tmp_path: Path) -> None:
     model = make(clouds, "homely")
+    artifact = decode("a", model.view.artifact.id)
     jobs = clouds.sql("SELECT count(*) AS n FROM jobs")[0].n
     with pytest.raises(NotFound, match="Did you mean 'gcp'"):
         model.migrate("gpc")
@@ -154,7 +164,7 @@ def test_what_cannot_be_is_refused_before_anything_is_stored(clouds: Clouds, tmp
         assert all(name in str(ambiguous.value) for name in ("gcp-1", "gone", "shut"))
         clouds.sql("UPDATE pools SET name = 'gcp' WHERE name = 'gcp-1'")
         for status, error in ((403, PermissionDenied), (507, StoreFull)):
-            faults.before = lambda seen, status=status: None if seen.method == "GET" else Verdict(status)
+            faults.before = refusing(status)
             with pytest.raises(error):
                 model.migrate("shut")
     clouds.sql("DELETE FROM pools WHERE name IN ('shut', 'gone')")
@@ -164,13 +174,13 @@ def test_what_cannot_be_is_refused_before_anything_is_stored(clouds: Clouds, tmp
     with pytest.raises(Conflict, match=first.id):
         model.migrate("gcp")
     first.cancel()
-    until(lambda: states(model) == {"aws": "verified"})
-    clouds.sql("UPDATE replicas SET state = 'lost' WHERE artifact_id = (SELECT max(id) FROM artifacts)")
+    until_states(model, {"aws": "verified"})
+    clouds.sql("UPDATE replicas SET state = 'lost' WHERE artifact_id = %s", artifact)
     with pytest.raises(Conflict, match="no good copy"):
         model.migrate("gcp")
     with pytest.raises(NotFound, match="no copy that can be read"):
         model.download(tmp_path / "nothing")
-    clouds.sql("UPDATE replicas SET state = 'verified' WHERE artifact_id = (SELECT max(id) FROM artifacts)")
+    clouds.sql("UPDATE replicas SET state = 'verified' WHERE artifact_id = %s", artifact)
 
 
 def test_aliases_name_versions_and_protect_them(clouds: Clouds) -> None:
@@ -192,12 +202,11 @@ def test_aliases_name_versions_and_protect_them(clouds: Clouds) -> None:
     with pytest.raises(Conflict, match=migration.id):
         first.delete()
     migration.cancel()
-    until(lambda: states(first) == {"aws": "verified"})
+    until_states(first, {"aws": "verified"})
     until(lambda: migration.refresh().state.terminal)
-    prefix = clouds.sql("SELECT prefix FROM replicas WHERE artifact_id = (SELECT min(artifact_id) FROM model_versions v "
-                        "JOIN models m ON m.id = v.model_id WHERE m.name = 'named')")[0].prefix  # fmt: skip
+    (row,) = clouds.sql("SELECT prefix FROM replicas WHERE artifact_id = %s", decode("a", first.view.artifact.id))
     first.delete()
-    until(lambda: not any(key.startswith(prefix) for key in keys(clouds, "aws")))
+    until(lambda: not any(key.startswith(row.prefix) for key in keys(clouds, "aws")))
     with pytest.raises(NotFound):
         models.get("named@1")
     models.remove_alias("named", "prod")
@@ -212,7 +221,10 @@ def test_where_a_model_came_from(clouds: Clouds) -> None:
     lineage = model.lineage
     assert lineage["job"] == model.view.artifact.job
     assert lineage["attempt"] == f"{model.view.artifact.job}.1"
-    assert lineage["spec"] == clouds.sql("SELECT encode(spec_hash, 'hex') AS hash FROM jobs WHERE name = 'descended'")[0].hash
+    assert (
+        lineage["spec"]
+        == clouds.sql("SELECT encode(spec_hash, 'hex') AS hash FROM jobs WHERE name = 'descended'")[0].hash
+    )
     assert len(str(lineage["code"])) == 64
     assert make(clouds, "descended").lineage["code"] == lineage["code"]
     assert make(clouds, "descended", files=3).lineage["code"] != lineage["code"]
