@@ -51,6 +51,7 @@ def up(
         note(f"✓ Neutrino is up after {time.monotonic() - began:.1f} s at {stack.url}", style="green")
         note(f"  Profile  {_PROFILE} in {path}")
         note("  Try      neutrino run -- echo hello")
+        note("  Look     neutrino ui")
         note(f"  Stop     Ctrl-C, or `{_how_to_stop(data_dir)}` from elsewhere")
         write(f"{stack.url}\n")
 
@@ -108,6 +109,7 @@ def _start_in_background(folder: Path, options: list[str], stop: str) -> None:
         raise typer.Exit(code if code > 0 else 1)
     note(f"✓ Neutrino is up at {url} (process {child.pid})", style="green")
     note("  Try      neutrino run -- echo hello")
+    note("  Look     neutrino ui")
     note(f"  Stop     {stop}")
     write(f"{url}\n")
 

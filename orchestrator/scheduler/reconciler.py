@@ -9,7 +9,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Shape, share_out
 from orchestrator.domain.state import Reason
 from orchestrator.scheduler.dispatcher import Ring, idle_pools
-from orchestrator.store import components, idempotency, notifications, pools, queue, standby
+from orchestrator.store import components, idempotency, notifications, pools, queue, sessions, standby
 from orchestrator.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ def sweep(database: Database) -> None:
     with database.transaction() as connection:
         forgotten = idempotency.forget_old(connection)
         components.forget_gone(connection)
+        sessions.forget_old(connection)
         notifications.forget_old(connection)
     if forgotten:
         log.info("forgot %s old idempotency keys", forgotten)

@@ -120,6 +120,12 @@ def arrive(connection: Connection, state: str) -> tuple[str, str] | None:
     return (row.nonce, row.verifier) if row is not None and row.fresh else None
 
 
+def forget_old(connection: Connection) -> None:
+    """Drop sessions that ended a month ago; the audit log remembers that they were."""
+    statement = "DELETE FROM sessions WHERE coalesce(ended_at, expires_at) < clock_timestamp() - interval '30 days'"
+    connection.execute(text(statement))
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody who may use the workspace, or is signed in to it."""
