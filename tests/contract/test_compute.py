@@ -1,5 +1,5 @@
-"""The contract of places that run work, kept by processes of this machine and by Kubernetes: by the API double, and by a
-real cluster when $NEUTRINO_TEST_KUBECONFIG names one (its namespace `neutrino-test`, its image $NEUTRINO_TEST_IMAGE)."""
+"""The contract of places that run work, kept by processes of this machine and by Kubernetes: by the API double, and by
+a real cluster when $NEUTRINO_TEST_KUBECONFIG names one (namespace `neutrino-test`, image $NEUTRINO_TEST_IMAGE)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def watched(compute: Compute) -> Iterator[Compute]:
 
 class TestProcesses(ComputeContract):
     @pytest.fixture
-    def compute(self, tmp_path: Path) -> Iterator[Compute]:  # type: ignore[override]
+    def compute(self, tmp_path: Path) -> Iterator[Compute]:
         with watched(ProcessCompute(tmp_path)) as compute:
             yield compute
 
 
 class TestDouble(ComputeContract):
     @pytest.fixture
-    def compute(self, tmp_path: Path) -> Iterator[Compute]:  # type: ignore[override]
+    def compute(self, tmp_path: Path) -> Iterator[Compute]:
         cluster = Cluster(tmp_path)
         cluster.node("node-1")
         try:
@@ -61,7 +61,7 @@ class TestReal(ComputeContract):
     python = "python"
 
     @pytest.fixture
-    def compute(self) -> Iterator[Compute]:  # type: ignore[override]
+    def compute(self) -> Iterator[Compute]:
         ref = ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=_REAL, namespace="neutrino-test")
         api, namespace = open_cluster(ref)
         remove_jobs(api, namespace, "test")

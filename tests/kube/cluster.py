@@ -52,6 +52,7 @@ class Cluster:
         self.folder = folder
         self.objects = Objects()
         self.server = ApiServer(self.objects)
+        self.server.faults.log = self.log
         self.behaviour = Behaviour()
         self.env = env or {}
         self.running: dict[str, Running] = {}
@@ -62,6 +63,11 @@ class Cluster:
     @property
     def faults(self) -> Any:
         return self.server.faults
+
+    def log(self, pod: str) -> str:
+        """What a container has written so far."""
+        path = self.folder / f"{pod}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def kubeconfig(self, token: str = TOKEN, server: str | None = None) -> Path:
         """A file that opens this cluster."""
@@ -314,9 +320,7 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
                 _kill_tree(running.process)
 
     def _ended(self, name: str, code: int, reason: str) -> None:
-        log = self.folder / f"{name}.log"
-        text = log.read_text(errors="replace") if log.exists() else ""
-        self.faults.logs[name] = text
+        text = self.faults.logs[name] = self.log(name)
         shutil.rmtree(self.folder / name, ignore_errors=True)
         ended = {"exitCode": code, "reason": reason, "message": text[-2000:] if code else ""}
         with suppress(Refused):

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,6 +34,7 @@ class Faults:
     lost_answers: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     logs: dict[str, str] = field(default_factory=dict)
+    log: Callable[[str], str] = lambda _pod: ""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -111,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, namespace: str, resource: str, name: str, part: str | None, _query: Any, _body: Any) -> None:
         thing = self.objects.get(resource, namespace, name)
         if part == "log":
-            self._send_bytes(200, "text/plain", self.faults.logs.get(name, "").encode())
+            self._send_bytes(200, "text/plain", self.faults.log(name).encode())
         else:
             self._send(200, thing)
 
