@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.errors import JobFailed as JobFailed
     from orchestrator.domain.errors import LeaseLost as LeaseLost
     from orchestrator.domain.errors import NeutrinoError as NeutrinoError
+    from orchestrator.domain.errors import NoPlace as NoPlace
     from orchestrator.domain.errors import NotFound as NotFound
     from orchestrator.domain.errors import PermissionDenied as PermissionDenied
     from orchestrator.domain.errors import QuotaExceeded as QuotaExceeded
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.errors import TooLarge as TooLarge
     from orchestrator.domain.errors import WaitTimeout as WaitTimeout
     from orchestrator.domain.run import Interrupted as Interrupted
+    from orchestrator.domain.spec import Checkpoints as Checkpoints
     from orchestrator.domain.spec import Command as Command
     from orchestrator.domain.spec import Outputs as Outputs
     from orchestrator.domain.spec import Placement as Placement
@@ -52,11 +54,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "orchestrator.domain.errors": (
         "AuthenticationError CapacityError Conflict CorruptArtifact FieldError InvalidSpec "
-        "JobCancelled JobFailed LeaseLost NeutrinoError NotFound PermissionDenied QuotaExceeded "
+        "JobCancelled JobFailed LeaseLost NeutrinoError NoPlace NotFound PermissionDenied QuotaExceeded "
         "RateLimited ServerError ServerUnavailable TooLarge WaitTimeout"
     ),
     "orchestrator.domain.run": "Interrupted",
-    "orchestrator.domain.spec": "Command Outputs Placement Resources Retry Train",
+    "orchestrator.domain.spec": "Checkpoints Command Outputs Placement Resources Retry Train",
     "orchestrator.domain.state": "JobState",
     "orchestrator.sdk": "stores",
     "orchestrator.sdk.client": "AsyncClient Client",
