@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from bench import jobs, limit, listing, memory, seed
+from bench import jobs, limit, listing, memory, seed, versions
 from bench.figures import Figure, show
 from orchestrator.embedded.stack import Stack
 from orchestrator.store.session import Database
@@ -58,6 +58,7 @@ def main() -> None:
         seed.history(database, workspace_id, chosen.rows)
         figures += listing.figures(stack.url, stack.admin_token, chosen.rows)
         database.close()
+    figures.append(versions.figure())
     show(figures)
 
 
