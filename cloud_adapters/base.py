@@ -23,12 +23,12 @@ Bytes = bytes | bytearray | memoryview
 class Capabilities:
     """Where clouds differ. Sizes are in bytes.
 
-    `verifies_md5`: the store refuses a body whose `Content-MD5` does not fit. `key_can_be_prefix`: `a` and `a/b` can
+    `verifies`: the store refuses a body that does not fit its checksum. `key_can_be_prefix`: `a` and `a/b` can
     both be objects. `copies_elsewhere`: `copy_from` happens on the provider's machines. `enforces_create_only`: set to
     False only for test servers that ignore preconditions.
     """
 
-    verifies_md5: bool
+    verifies: bool
     presigned_read: bool = True
     key_can_be_prefix: bool = True
     copies_elsewhere: bool = True
@@ -66,11 +66,12 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that has landed; `number` counts from 1, `token` is what the store wants back at the end."""
+    """A part that has landed; `number` counts from 1, `token` is what the store wants back at the end. `fingerprint` is
+    what `ObjectStore.fingerprint` makes of its bytes; None where the store cannot tell."""
 
     number: int
     size: int
-    md5: bytes | None
+    fingerprint: bytes | None
     token: str
 
 
@@ -106,11 +107,17 @@ class ObjectStore(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+    def checksum(self, data: Bytes) -> bytes:
+        """What this store verifies a body with, raw: the cheapest digest that it knows."""
+
+    def fingerprint(self, data: Bytes) -> bytes:
+        """What the store tells of a part of an unfinished upload that holds `data`, raw."""
+
+    def put(self, key: str, data: Bytes, *, checksum: bytes | None = None, create_only: bool = False) -> ObjectInfo:
         """Stores a whole object in one request, all of it or nothing.
 
-        With `create_only` an existing object raises PreconditionFailed. `md5` is the raw digest of `data`; the store
-        is asked to verify it.
+        With `create_only` an existing object raises PreconditionFailed. The store is asked to verify the body with its
+        checksum, which is made of `data` unless it is given.
         """
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Reader:
@@ -140,7 +147,8 @@ class ObjectStore(Protocol):
     def find_upload(self, key: str, *, part_size: int) -> Upload | None:
         """The unfinished upload of `key` that was started with this `part_size`, if there is one."""
 
-    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part: ...
+    def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
+        """Stores a part; the store is asked to verify it. Sent twice, the last one counts."""
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]: ...
 

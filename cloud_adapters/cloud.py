@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from cloud_adapters.faults import error_from_body
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloud_adapters.base import Bytes, Reader, Upload
+    from cloud_adapters.base import Bytes, Reader
     from cloud_adapters.wire import Response
 
 CONNECT_TIMEOUT_S = 10
@@ -78,10 +77,9 @@ class CloudStore(ABC):
             return response
         raise error_from_body(what, response.status, response.headers, response.read())
 
-    def _send_part(self, upload: Upload, query: str, data: Bytes, md5: bytes) -> dict[str, str]:
-        """One part as a PUT whose body the store verifies; returns the answer's headers."""
-        headers = {"Content-MD5": base64.b64encode(md5).decode()}
-        answer = self.checked(upload.key, self._send("PUT", upload.key, query=query, headers=headers, body=[data]))
+    def _put(self, key: str, data: Bytes, headers: dict[str, str], query: str = "") -> dict[str, str]:
+        """A body as a PUT; returns the answer's headers."""
+        answer = self.checked(key, self._send("PUT", key, query=query, headers=headers, body=[data]))
         with answer as response:
             response.read()
             return response.headers

@@ -24,6 +24,7 @@ _BY_CODE: dict[str, type[StoreError]] = {
     "AuthenticationFailed": AccessDenied,
     "BadDigest": CorruptObject,
     "BlobAlreadyExists": PreconditionFailed,
+    "Crc64Mismatch": CorruptObject,
     "ConditionalRequestConflict": TransientStoreError,
     "ExpiredToken": CredentialsExpired,
     "ExpiredTokenException": CredentialsExpired,
@@ -56,7 +57,7 @@ _BY_STATUS: dict[int, type[StoreError]] = {
     504: TransientStoreError,
     507: StoreFull,
 }
-_BAD_MD5 = re.compile(r"md5.*match", re.IGNORECASE | re.DOTALL)
+_BAD_CHECKSUM = re.compile(r"(md5|crc32c).*match", re.IGNORECASE | re.DOTALL)
 _XML_CODE = re.compile(rb"<Code>([^<]{1,100})</Code>")
 _XML_MESSAGE = re.compile(rb"<Message>([^<]{1,500})")
 
@@ -65,7 +66,7 @@ def store_error(
     what: str, status: int, code: str = "", message: str = "", retry_after: str | None = None
 ) -> StoreError:
     """The error for an answer; `what` names the object."""
-    if status == 400 and _BAD_MD5.search(message):  # GCS has no code for this, and Azure's is not always the same
+    if status == 400 and _BAD_CHECKSUM.search(message):  # GCS has no code for this, and Azure's is not always the same
         code = "BadDigest"
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, TransientStoreError if status >= 500 else StoreError)
     told = " ".join(part for part in (str(status), code, message.strip()) if part)

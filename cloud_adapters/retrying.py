@@ -41,9 +41,15 @@ class RetryingStore:
     def capabilities(self) -> Capabilities:
         return self.inner.capabilities
 
-    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+    def checksum(self, data: Bytes) -> bytes:
+        return self.inner.checksum(data)
+
+    def fingerprint(self, data: Bytes) -> bytes:
+        return self.inner.fingerprint(data)
+
+    def put(self, key: str, data: Bytes, *, checksum: bytes | None = None, create_only: bool = False) -> ObjectInfo:
         def attempt() -> ObjectInfo:
-            return self.inner.put(key, data, md5=md5, create_only=create_only)
+            return self.inner.put(key, data, checksum=checksum, create_only=create_only)
 
         return self._create(attempt, lambda: self._is_ours(key, data) if create_only else None)
 
@@ -87,8 +93,8 @@ class RetryingStore:
     def find_upload(self, key: str, *, part_size: int) -> Upload | None:
         return self.retry.call(lambda: self.inner.find_upload(key, part_size=part_size))
 
-    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
-        return self.retry.call(lambda: self.inner.put_part(upload, number, data, md5))
+    def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
+        return self.retry.call(lambda: self.inner.put_part(upload, number, data))
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:
         return self.retry.call(lambda: self.inner.list_parts(upload))

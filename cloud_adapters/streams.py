@@ -49,7 +49,7 @@ def put_stream(store: ObjectStore, key: str, stream: BinaryIO, size: int, *, cre
     if size <= part_size:
         data = _read_exactly(stream, size, key)
         sha.update(data)
-        store.put(key, data, md5=md5_of(data), create_only=create_only)
+        store.put(key, data, create_only=create_only)
         return sha.hexdigest()
     upload = store.start_upload(key, part_size=part_size)
     try:
@@ -57,7 +57,7 @@ def put_stream(store: ObjectStore, key: str, stream: BinaryIO, size: int, *, cre
         for number, start in enumerate(range(0, size, part_size), start=1):
             data = _read_exactly(stream, min(part_size, size - start), key)
             sha.update(data)
-            parts.append(store.put_part(upload, number, data, md5_of(data)))
+            parts.append(store.put_part(upload, number, data))
         store.finish_upload(upload, parts, create_only=create_only)
     except BaseException:
         store.abort_upload(upload)

@@ -23,7 +23,6 @@ from urllib.parse import quote
 from cloud_adapters.artifacts import commit_manifest
 from cloud_adapters.base import MIB, join_key
 from cloud_adapters.registry import open_store
-from cloud_adapters.streams import md5_of
 from cloud_adapters.transfer import Options, transfer
 from orchestrator.domain.artifact import Manifest, ManifestFile
 
@@ -41,13 +40,13 @@ def seed(source_uri: str, shape: str) -> Manifest:
         if size <= len(block):
             data = number.to_bytes(8) + block[8:size]
             sha.update(data)
-            store.put(key, data, md5=md5_of(data))
+            store.put(key, data)
         else:
             upload = store.start_upload(key, part_size=len(block))
             parts = []
             for part in range(1, size // len(block) + 1):
                 sha.update(block)
-                parts.append(store.put_part(upload, part, block, md5_of(block)))
+                parts.append(store.put_part(upload, part, block))
             store.finish_upload(upload, parts)
         files.append(ManifestFile(path=f"{number:04d}", size=size, sha256=sha.hexdigest()))
     manifest = Manifest.of(files)

@@ -24,6 +24,7 @@ from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Pa
 from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
 from cloud_adapters.errors import AccessDenied, InvalidStore, ObjectNotFound, StoreError, TransientStoreError
 from cloud_adapters.faults import store_error
+from cloud_adapters.streams import md5_of
 from cloud_adapters.wire import Response, Wire
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class S3Store(CloudStore):
     """One bucket, or a prefix in it."""
 
     provider = "aws"
-    capabilities = Capabilities(verifies_md5=True)
+    capabilities = Capabilities(verifies=True)
 
     def __init__(self, uri: StoreUri, session: Any, client: Any, region: str) -> None:
         super().__init__(uri.text, uri.bucket, uri.prefix)
@@ -80,13 +81,17 @@ class S3Store(CloudStore):
         self._path = url.path[: -len("k")]
         self._wire = Wire(self._origin)
 
-    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
-        headers = {"Content-MD5": _b64(md5)} if md5 else {}
+    def checksum(self, data: Bytes) -> bytes:
+        return md5_of(data)  # of all digests the one that every server knows which speaks S3
+
+    def fingerprint(self, data: Bytes) -> bytes:
+        return md5_of(data)  # the ETag of a part
+
+    def put(self, key: str, data: Bytes, *, checksum: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+        headers = {"Content-MD5": _b64(checksum or self.checksum(data))}
         if create_only:
             headers["If-None-Match"] = "*"
-        with self.checked(key, self._send("PUT", key, headers=headers, body=[data])) as response:
-            response.read()
-            return _info(key, len(data), response.headers.get("etag", ""))
+        return _info(key, len(data), self._put(key, data, headers).get("etag", ""))
 
     def head(self, key: str) -> ObjectInfo:
         with self._control(key):
@@ -139,9 +144,10 @@ class S3Store(CloudStore):
                 return upload
         return None
 
-    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
+    def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
         query = f"partNumber={number}&uploadId={quote(upload.id, safe='')}"
-        headers = self._send_part(upload, query, data, md5)
+        md5 = self.checksum(data)
+        headers = self._put(upload.key, data, {"Content-MD5": _b64(md5)}, query)
         return Part(number, len(data), md5, headers.get("etag", ""))
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:

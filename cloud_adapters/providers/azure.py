@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from awscrt.checksums import crc64nvme
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import (
@@ -39,6 +40,7 @@ from cloud_adapters.errors import (
     TransientStoreError,
 )
 from cloud_adapters.faults import store_error
+from cloud_adapters.streams import md5_of
 from cloud_adapters.wire import Response, Wire
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ _RENEW_BEFORE_S = 300.0
 _COPY_POLL_S = 0.2
 _BLOCK_LIST_LIMIT = 16 * MIB
 _BLOCK = re.compile(rb"<Block>\s*<Name>([^<]+)</Name>\s*<Size>(\d+)</Size>\s*</Block>")
-_BLOCK_ID = re.compile(r"(\d{5})\.(\d{12})\.([0-9a-f]{32})")
+_BLOCK_ID = re.compile(r"(\d{5})\.(\d{12})\.([0-9a-f]{16})")
+_UNKNOWN_HEADER = "FeatureNotSupported"
 _SCOPE = "https://storage.azure.com/.default"
 
 
@@ -90,10 +93,10 @@ def _credential() -> Any:
 
 
 class AzureStore(CloudStore):
-    """One container, or a prefix in it. Blobs are block blobs; a block's id carries its number, size and MD5."""
+    """One container, or a prefix in it. Blobs are block blobs; a block's id carries its number, size and CRC64."""
 
     provider = "azure"
-    capabilities = Capabilities(verifies_md5=True, min_part_size=1, max_parts=50_000)
+    capabilities = Capabilities(verifies=True, min_part_size=1, max_parts=50_000)
 
     def __init__(self, uri: StoreUri, service: Any) -> None:
         super().__init__(uri.text, uri.bucket, uri.prefix)
@@ -107,16 +110,20 @@ class AzureStore(CloudStore):
         self._wire = Wire(self._origin)
         self._lock = threading.Lock()
         self._sas, self._sas_renewal = "", 0.0
+        self._knows_crc64 = True
 
-    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+    def checksum(self, data: Bytes) -> bytes:
+        return int(crc64nvme(data)).to_bytes(8, "little")  # Azure's CRC64 is the same polynomial
+
+    def fingerprint(self, data: Bytes) -> bytes:
+        return self.checksum(data)
+
+    def put(self, key: str, data: Bytes, *, checksum: bytes | None = None, create_only: bool = False) -> ObjectInfo:
         headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": "application/octet-stream"}
-        if md5:
-            headers["Content-MD5"] = base64.b64encode(md5).decode()
         if create_only:
             headers["If-None-Match"] = "*"
-        with self.checked(key, self._send("PUT", key, headers=headers, body=[data])) as response:
-            response.read()
-            return ObjectInfo(key, len(data), response.headers.get("etag", ""), md5)
+        answer = self._put_verified(key, data, checksum, headers)
+        return ObjectInfo(key, len(data), answer.get("etag", ""))
 
     def head(self, key: str) -> ObjectInfo:
         with self._control(key):
@@ -184,11 +191,12 @@ class AzureStore(CloudStore):
         except ObjectNotFound:
             return None
 
-    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
-        block = f"{number:05d}.{upload.part_size:012d}.{md5.hex()}"
+    def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
+        checksum = self.checksum(data)
+        block = f"{number:05d}.{upload.part_size:012d}.{checksum.hex()}"
         query = f"comp=block&blockid={quote(base64.b64encode(block.encode()), safe='')}"
-        self._send_part(upload, query, data, md5)
-        return Part(number, len(data), md5, block)
+        self._put_verified(upload.key, data, checksum, {}, query)
+        return Part(number, len(data), checksum, block)
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:
         query = "comp=blocklist&blocklisttype=uncommitted"
@@ -199,9 +207,9 @@ class AzureStore(CloudStore):
         for name, size in _BLOCK.findall(listing):
             block = base64.b64decode(name).decode(errors="replace")
             if found := _BLOCK_ID.fullmatch(block):
-                number, part_size, md5 = found.groups()
+                number, part_size, checksum = found.groups()
                 if int(part_size) == upload.part_size:
-                    parts[int(number)] = Part(int(number), int(size), bytes.fromhex(md5), block)
+                    parts[int(number)] = Part(int(number), int(size), bytes.fromhex(checksum), block)
         return tuple(parts[number] for number in sorted(parts))
 
     def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo:
@@ -218,6 +226,22 @@ class AzureStore(CloudStore):
         except PreconditionFailed:
             return  # there is a blob of that name, which is not ours to touch
         self.delete(upload.key)
+
+    def _put_verified(
+        self, key: str, data: Bytes, checksum: bytes | None, headers: dict[str, str], query: str = ""
+    ) -> dict[str, str]:
+        """A body that the service verifies: by its CRC64, or, where that is not known (as in Azurite), by its MD5."""
+        if self._knows_crc64:
+            crc64 = base64.b64encode(checksum or self.checksum(data)).decode()
+            try:
+                return self._put(key, data, headers | {"x-ms-content-crc64": crc64}, query)
+            except StoreError as error:
+                if _UNKNOWN_HEADER not in error.message:
+                    raise
+                self._knows_crc64 = False
+        lie = checksum is not None and checksum != self.checksum(data)
+        md5 = base64.b64encode(bytes(16) if lie else md5_of(data)).decode()
+        return self._put(key, data, headers | {"Content-MD5": md5}, query)
 
     def _blob(self, key: str) -> Any:
         return self.container.get_blob_client(self.full_key(key))

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+import google_crc32c
 import requests
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
@@ -65,7 +66,7 @@ class GcsStore(CloudStore):
     """One bucket, or a prefix in it. An `etag` here is the object's generation."""
 
     provider = "gcp"
-    capabilities = Capabilities(verifies_md5=True, min_part_size=1)
+    capabilities = Capabilities(verifies=True, min_part_size=1)
 
     def __init__(self, uri: StoreUri, client: Any, origin: str) -> None:
         super().__init__(uri.text, uri.bucket, uri.prefix)
@@ -77,8 +78,14 @@ class GcsStore(CloudStore):
         self._path = urlsplit(origin).path
         self._lock = threading.Lock()
 
-    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
-        return self._upload(self.full_key(key), key, data, md5, create_only=create_only)
+    def checksum(self, data: Bytes) -> bytes:
+        return int(google_crc32c.value(bytes(data))).to_bytes(4)  # it takes nothing that could be written to
+
+    def fingerprint(self, data: Bytes) -> bytes:
+        return self.checksum(data)
+
+    def put(self, key: str, data: Bytes, *, checksum: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+        return self._upload(self.full_key(key), key, data, checksum or self.checksum(data), create_only=create_only)
 
     def head(self, key: str) -> ObjectInfo:
         blob = self._blob(key)
@@ -138,10 +145,11 @@ class GcsStore(CloudStore):
         upload = self._named(key, part_size)
         return upload if self.list_parts(upload) else None
 
-    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
+    def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
         name = f"{self._folder(upload)}{number:05d}"
-        self._upload(name, upload.key, data, md5, create_only=False)
-        return Part(number, len(data), md5, name)
+        checksum = self.checksum(data)
+        self._upload(name, upload.key, data, checksum, create_only=False)
+        return Part(number, len(data), checksum, name)
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:
         folder = self._folder(upload)
@@ -149,7 +157,7 @@ class GcsStore(CloudStore):
             found = list(self.client.list_blobs(self.bucket, prefix=folder, **_CALL))
         named = [(blob.name[len(folder) :], blob) for blob in found]
         return tuple(
-            Part(int(name), blob.size, _md5(blob), blob.name)
+            Part(int(name), blob.size, base64.b64decode(blob.crc32c), blob.name)
             for name, blob in sorted(named, key=lambda pair: pair[0])
             if name.isdigit()
         )
@@ -193,9 +201,9 @@ class GcsStore(CloudStore):
     def _blob(self, key: str) -> Any:
         return self.handle.blob(self.full_key(key))
 
-    def _upload(self, name: str, key: str, data: Bytes, md5: bytes | None, *, create_only: bool) -> ObjectInfo:
-        """One `multipart/related` request: the object's name and MD5, which the service verifies, then its bytes."""
-        resource = {"name": name} | ({"md5Hash": base64.b64encode(md5).decode()} if md5 else {})
+    def _upload(self, name: str, key: str, data: Bytes, checksum: bytes, *, create_only: bool) -> ObjectInfo:
+        """One `multipart/related` request: the object's name and CRC32C, which the service verifies, then its bytes."""
+        resource = {"name": name, "crc32c": base64.b64encode(checksum).decode()}
         boundary = secrets.token_hex(16)
         before = (
             f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
@@ -210,7 +218,7 @@ class GcsStore(CloudStore):
                 generation = str(json.loads(response.read())["generation"])
             except (ValueError, KeyError) as error:
                 raise TransientStoreError(f"{key}: the store's answer makes no sense") from error
-        return ObjectInfo(key, len(data), generation, md5)
+        return ObjectInfo(key, len(data), generation)
 
     def _get(self, key: str, headers: dict[str, str], etag: str | None) -> Response:
         return self._send("GET", key, query=f"ifGenerationMatch={etag}" if etag else "", headers=headers)

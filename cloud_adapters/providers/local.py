@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import uuid
+import zlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
@@ -73,7 +74,7 @@ class LocalStore:
     region = "local"
     # Nothing verifies what a disk holds, so movers read back what they wrote.
     capabilities = Capabilities(
-        verifies_md5=False,
+        verifies=False,
         presigned_read=False,
         key_can_be_prefix=False,
         copies_elsewhere=False,
@@ -85,8 +86,14 @@ class LocalStore:
         self.folder = folder
         self.uri = folder.as_uri()
 
-    def put(self, key: str, data: Bytes, *, md5: bytes | None = None, create_only: bool = False) -> ObjectInfo:
-        _ = md5  # there is no one to verify it
+    def checksum(self, data: Bytes) -> bytes:
+        return zlib.crc32(data).to_bytes(4)
+
+    def fingerprint(self, data: Bytes) -> bytes:
+        return self.checksum(data)
+
+    def put(self, key: str, data: Bytes, *, checksum: bytes | None = None, create_only: bool = False) -> ObjectInfo:
+        _ = checksum  # there is no one to verify it
         target = self._path(key)
         with _in_our_words(key), self._staged() as staged:
             staged.write_bytes(data)
@@ -173,7 +180,7 @@ class LocalStore:
         upload = self._upload(key, part_size)
         return upload if (self._upload_folder(upload) / "data").exists() else None
 
-    def put_part(self, upload: Upload, number: int, data: Bytes, md5: bytes) -> Part:
+    def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
         if not 0 < len(data) <= upload.part_size:
             raise StoreError(f"{upload.key}: part {number} has {len(data)} bytes, not 1 to {upload.part_size}")
         folder = self._upload_folder(upload)
@@ -184,7 +191,7 @@ class LocalStore:
             finally:
                 os.close(descriptor)
             (folder / f"part-{number}-{len(data)}").touch()
-        return Part(number, len(data), md5, "")
+        return Part(number, len(data), self.fingerprint(data), "")
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:
         """The landed parts; each is hashed as it lies on the disk, so a torn write is not mistaken for a part."""
@@ -194,7 +201,7 @@ class LocalStore:
             for marker in folder.glob("part-*"):
                 number, size = (int(text) for text in marker.name.split("-")[1:])
                 file.seek((number - 1) * upload.part_size)
-                parts.append(Part(number, size, hashlib.md5(file.read(size), usedforsecurity=False).digest(), ""))
+                parts.append(Part(number, size, self.fingerprint(file.read(size)), ""))
         return tuple(sorted(parts, key=lambda part: part.number))
 
     def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo:

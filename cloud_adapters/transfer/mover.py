@@ -14,7 +14,7 @@ from cloud_adapters.base import join_key
 from cloud_adapters.errors import CorruptObject, ObjectNotFound, TransientStoreError
 from cloud_adapters.retry import Retry
 from cloud_adapters.retrying import bare
-from cloud_adapters.streams import md5_of, part_size_for
+from cloud_adapters.streams import part_size_for
 from cloud_adapters.transfer.parts import Digests, pump, read_pinned
 from orchestrator.domain.errors import CorruptArtifact
 
@@ -145,8 +145,8 @@ class Mover:
     def _send_small(self, file: Move) -> None:
         with self._flow.memory(file.size):
             data = self._read_small(file)
-            md5, sha256 = md5_of(data), "" if self.trusted else hashlib.sha256(data).hexdigest()
-            info = self.insist(lambda: self._destination.put(file.key, data, md5=md5))
+            sha256 = "" if self.trusted else hashlib.sha256(data).hexdigest()
+            info = self.insist(lambda: self._destination.put(file.key, data))
             self._flow.count(sent=file.size)
         if not self.trusted:
             self._prove(file, info, sha256)
@@ -184,12 +184,12 @@ class Mover:
         parts: dict[int, Part] = {}
 
         def send(number: int, piece: memoryview) -> None:
-            md5, had = md5_of(piece), landed.get(number)
-            if had and (had.size, had.md5) == (len(piece), md5):
+            had = landed.get(number)
+            if had and had.size == len(piece) and had.fingerprint == store.fingerprint(piece):
                 parts[number] = had
                 self._flow.count(already_there=len(piece))
                 return
-            parts[number] = self.insist(partial(store.put_part, upload, number, piece, md5))
+            parts[number] = self.insist(partial(store.put_part, upload, number, piece))
             self._flow.count(sent=len(piece))
 
         found = pump(
@@ -245,13 +245,13 @@ class Mover:
     def _may_trust(self, prefix: str) -> bool:
         """Whether the destination refuses damaged bodies: claimed, and tried with an object that lies."""
         options = self._flow.options
-        if options.paranoid or not self._destination.capabilities.verifies_md5:
+        if options.paranoid or not self._destination.capabilities.verifies:
             return False
         if options.trust_store is not None:
             return options.trust_store
         key = join_key(prefix, f"checksum-probe-{uuid.uuid4().hex}")
         try:
-            self._destination.put(key, b"probe", md5=md5_of(b"something else"))
+            self._destination.put(key, b"probe", checksum=self._destination.checksum(b"something else"))
         except CorruptObject:
             return True
         self._destination.delete(key)

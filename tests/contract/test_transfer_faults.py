@@ -108,8 +108,8 @@ def test_bodies_cut_short(broken_source: Pair, folder: Path, tmp_path: Path) -> 
 
 def test_a_connection_that_stalls(broken_source: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, destination, faults = broken_source
-    monkeypatch.setattr(wire, "STALL_S", 0.5)
     manifest = artifacts.publish(source, "from", folder)
+    monkeypatch.setattr(wire, "STALL_S", 2.0)
     faults.after = data_exchanges(lambda turn: turn in {0, 2}, Verdict(stall=True))
     transfer(source, "from", destination, "to", options=OPTIONS)
     assert artifacts.read_manifest(destination, "to") == manifest
