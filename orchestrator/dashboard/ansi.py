@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -25,7 +26,7 @@ _SEQUENCE = re.compile(
 )
 # Directions of writing can make a line read as something that it is not: https://trojansource.codes
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 _FLAGS = {1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike"}
 _OFF = {22: ("bold", "dim"), 23: ("italic",), 24: ("underline",), 27: ("inverse",), 29: ("strike",)}
@@ -60,9 +61,9 @@ def _visible(found: re.Match[str]) -> str:
     return "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
 
-def shown(text: str) -> str:
-    """A text of a user on one line: what would be invisible, or would change what is beside it, is made visible."""
-    return _HIDDEN.sub(_visible, text)
+def shown(value: Any) -> Any:
+    """Whatever a page shows: in a text, what would be invisible, or would change what is beside it, is made visible."""
+    return _HIDDEN.sub(_visible, value) if type(value) is str else value
 
 
 def html(text: str) -> Markup:
@@ -80,13 +81,13 @@ def html(text: str) -> Markup:
 
 def plain(text: str) -> str:
     """A line of a log without colours, for a file that somebody may print on a terminal."""
-    return shown(_SEQUENCE.sub("", text))
+    return _HIDDEN.sub(_visible, _SEQUENCE.sub("", text))
 
 
 def _span(text: str, look: _Look) -> str:
     if not text:
         return ""
-    escaped = str(escape(shown(text)))
+    escaped = str(escape(_HIDDEN.sub(_visible, text)))
     return f'<span class="{look.classes()}">{escaped}</span>' if look != _PLAIN else escaped
 
 

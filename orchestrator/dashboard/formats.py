@@ -91,7 +91,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
     "age": age,
     "instant": instant,
-    "shown": ansi.shown,
     "log": ansi.html,
     "utc": utc,
     "number": number,

@@ -76,6 +76,11 @@ def token(facet: str, value: str) -> str:
     return f"{facet}:{quoted.lower() if facet in {'state', 'kind'} else quoted}"
 
 
+def _clean(text: str) -> str:
+    """Postgres knows no NUL."""
+    return text.replace("\x00", "")
+
+
 def _unquoted(text: str) -> str:
     return text.replace('"', "")
 
@@ -97,8 +102,8 @@ _SET: dict[str, Callable[[JobFilter, str], JobFilter]] = {
 
 def parse(text: str, more: Iterable[tuple[str, str]] = ()) -> Query:
     """Understand a search; `more` are choices of facets that came in parameters of their own."""
-    typed = [each.replace("\x00", "") for each in _TOKEN.findall(text[:2000])]
-    tokens = list(dict.fromkeys([*typed, *(token(facet, value) for facet, value in more if value)]))
+    given = [*_TOKEN.findall(text[:2000]), *(token(facet, value) for facet, value in more if value)]
+    tokens = list(dict.fromkeys(each for each in map(_clean, given) if _unquoted(each)))
     chosen, problems = JobFilter(), list[str]()
     if len(tokens) > MOST:
         problems.append(f"Only the first {MOST} parts of the search count.")

@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from orchestrator.dashboard import static
+from orchestrator.dashboard import ansi, static
 from orchestrator.dashboard.formats import FILTERS
 from orchestrator.domain import roles
 from orchestrator.version import VERSION
@@ -21,11 +21,13 @@ THEME_COOKIE = "neutrino_theme"
 
 @cache
 def environment() -> Environment:
-    """The templates. Everything is escaped; a name that is not given is an error, not an empty string."""
+    """The templates. Everything is escaped, and what of a text is invisible is shown; a name that is not given is an
+    error, not an empty string."""
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=ansi.shown,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

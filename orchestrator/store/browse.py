@@ -22,7 +22,7 @@ from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import encode
 from orchestrator.domain.views import JobSummary
 from orchestrator.store import jobs
-from orchestrator.store.listing import JobFilter
+from orchestrator.store.listing import JobFilter, containing
 
 NARROW = 8_000
 """So many jobs are read and sorted for one page."""
@@ -88,11 +88,6 @@ _USUAL = {"submitted": "QUEUED", "placed": "DISPATCHED", "claimed": "RUNNING", "
 _UNUSUAL = "j.reason <> ALL (ARRAY['submitted', 'placed', 'claimed', 'succeeded'])"
 
 
-def _like(word: str) -> str:
-    escaped = word.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
 def _conditions(chosen: JobFilter, values: dict[str, Any]) -> list[str]:
     """Each filter as a condition that its index can answer, the ones that are usually narrow first."""
     found: list[str] = []
@@ -131,7 +126,7 @@ def _plan(connection: Connection, workspace_id: int, chosen: JobFilter) -> _Plan
         )
         conditions.append(f"j.labels @> CAST(:label{index} AS jsonb)")
     for index, word in enumerate(chosen.words):
-        values[f"word{index}"] = _like(word)
+        values[f"word{index}"] = containing(word)
         conditions.append(f"j.name LIKE :word{index}")
     if chosen.words and (names := _names(connection, values, len(chosen.words))) is not None:
         values["names"] = names

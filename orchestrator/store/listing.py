@@ -62,6 +62,12 @@ _CONDITIONS = {
 }
 
 
+def containing(word: str) -> str:
+    """The pattern of LIKE for names with a word in them."""
+    escaped = word.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
 def _where(chosen: JobFilter, before: int | None) -> tuple[list[str], dict[str, Any]]:
     conditions, values = ["j.workspace_id = :workspace"], {}
     for name, condition in _CONDITIONS.items():
@@ -74,6 +80,9 @@ def _where(chosen: JobFilter, before: int | None) -> tuple[list[str], dict[str, 
             f"AND l.value = :value{index} AND l.job_id = j.id)"
         )
         values |= {f"key{index}": key, f"value{index}": value}
+    for index, word in enumerate(chosen.words):
+        conditions.append(f"j.name LIKE :word{index}")
+        values[f"word{index}"] = containing(word)
     if before is not None:
         conditions.append("j.id < :before")
         values["before"] = before

@@ -189,7 +189,7 @@ def save_view(
     if shared:
         roles.require(viewer.role, "submitter")
     owner = saved_views.SHARED if shared else viewer.user
-    name = " ".join(name.split())
+    name = " ".join(name.replace("\x00", "").split())
     with db.transaction() as connection:
         if delete:
             saved_views.delete(connection, viewer.workspace_id, owner, name)

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/models")
 
 _PAGE = 50
 _VERSIONS = 20
-_METRICS = 8
+_METRICS = 5
 _MIGRATIONS = 20
 
 

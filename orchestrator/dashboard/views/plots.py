@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from orchestrator.dashboard import recipes
+from orchestrator.dashboard import ansi, recipes
 from orchestrator.dashboard.access import Db, Viewer
 from orchestrator.dashboard.drawing import sparkline
 from orchestrator.dashboard.render import render
@@ -38,7 +38,7 @@ def data(db: Db, viewer: Viewer, job: Jobs = (), part: Literal["metrics", "resou
             for curve in plots.curves(connection, row_id, names[:_PLOTS]):
                 run = {"job": job_id, "steps": curve.steps, "values": curve.values}
                 found.setdefault(curve.name, []).append(run)
-    content = {"plots": [{"name": name, "runs": runs} for name, runs in found.items()]}
+    content = {"plots": [{"name": ansi.shown(name), "runs": runs} for name, runs in found.items()]}
     return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
 
