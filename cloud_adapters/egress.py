@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -38,12 +39,19 @@ def _tariffs() -> dict[str, Any]:
     return tariffs
 
 
+Location = tuple[str, str]
+"""A provider and a region; an empty region is not known."""
+
+
 @cache
-def rates() -> dict[tuple[str, str], float]:
-    """USD per GiB from every provider to every other one, at list price, from the source's dearest region."""
-    providers = _tariffs()["providers"]
-    ways = [(source, other) for source in providers for other in {*providers, "local"} - {source}]
-    return {way: egress_price(GIB, Place(way[0]), Place(way[1])).usd for way in ways}
+def rate(source: Location, destination: Location) -> float:
+    """USD per GiB from one place to another, at list price of the first GiB."""
+    return egress_price(GIB, Place(source[0], source[1] or None), Place(destination[0], destination[1] or None)).usd
+
+
+def rates() -> Callable[[Location, Location], float]:
+    """The tariffs as a function, for placement, which may not know where they come from."""
+    return rate
 
 
 def egress_price(size: int, source: Place, destination: Place) -> EgressPrice:

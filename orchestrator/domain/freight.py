@@ -1,11 +1,11 @@
 """What a job carries with it when it goes elsewhere: how many bytes, from where, and what that costs.
 
-Prices are data that the caller passes in, because tariffs belong to the cloud adapters, which stand above the domain.
+Prices are passed in by the caller, because tariffs belong to the cloud adapters, which stand above the domain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.domain.model import Model
@@ -15,9 +15,15 @@ GIB = 1024**3
 _CLOUD_OF_SCHEME = {"s3": "aws", "gs": "gcp", "az": "azure", "file": "local"}
 _SMALLEST = 1024**2
 
-Prices = Mapping[tuple[str, str], float]
-"""USD per GiB from one cloud to another; a way that is not listed is free."""
-FREE: Prices = {}
+Location = tuple[str, str]
+"""A cloud and a region; an empty region is not known."""
+Prices = Callable[[Location, Location], float]
+"""USD per GiB from one place to another."""
+
+
+def free(_source: Location, _destination: Location) -> float:
+    """The prices of whoever does not ask for them."""
+    return 0.0
 
 
 def cloud_of(store: str) -> str:
@@ -51,9 +57,10 @@ class Haul:
         return f"; {format_bytes(self.bytes)} to move for ${self.usd:.2f}" if self.bytes else ""
 
 
-def haul(freight: Freight | None, store: str, cloud: str, prices: Prices) -> Haul:
-    """What has to be moved into `store`, on `cloud`, from where that is cheapest."""
+def haul(freight: Freight | None, store: str, known: Mapping[str, Location], prices: Prices) -> Haul:
+    """What has to be moved into `store` from where that is cheapest. `known` says where stores are; of others it is
+    known by their address which cloud they belong to."""
     if freight is None or not freight.stores or store in freight.stores:
         return Haul()
-    rate = min(prices.get((cloud_of(held), cloud), 0.0) for held in freight.stores)
-    return Haul(freight.size, freight.size / GIB * rate)
+    target, *sources = (known.get(one, (cloud_of(one), "")) for one in (store, *freight.stores))
+    return Haul(freight.size, freight.size / GIB * min(prices(source, target) for source in sources))

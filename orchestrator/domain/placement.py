@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.domain.freight import FREE, Freight, Haul, Prices, haul
+from orchestrator.domain.freight import Freight, Haul, Prices, free, haul
 from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Runtime
 from orchestrator.domain.quantities import parse_gpu
@@ -148,13 +148,13 @@ def _verdict(shape: Shape, pool: PoolState, load: Haul, *, elsewhere: bool) -> s
     return f"fits, {pool.free} of {pool.slots} slots free{load.clause}{refused}"
 
 
-def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = FREE) -> Decision:
+def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = free) -> Decision:
     """The pools that can run `shape`, best first: see `_preference`. `pools` are all there are.
 
     A job that was moved to a cloud stays there as long as a pool of it that fits has workers; then, and only then, it
     goes elsewhere.
     """
-    hauls = {pool.id: haul(shape.freight, pool.store, pool.cloud, prices) for pool in pools}
+    hauls = _hauls(shape, pools, prices)
     fitting = [pool for pool in pools if _misfit(shape, pool) is None]
     there = [pool for pool in fitting if pool.cloud == shape.moved_to and pool.workers]
     chosen = there or fitting
@@ -168,6 +168,12 @@ def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = FREE) -> De
         for pool in pools
     )
     return Decision(tuple(sorted(chosen, key=lambda pool: _preference(shape, pool, hauls[pool.id]))), considered)
+
+
+def _hauls(shape: Shape, pools: Sequence[PoolState], prices: Prices) -> dict[int, Haul]:
+    """What has to be moved to each pool, by its id."""
+    known = {pool.store: (pool.cloud, pool.region) for pool in pools}
+    return {pool.id: haul(shape.freight, pool.store, known, prices) for pool in pools}
 
 
 def _preference(shape: Shape, pool: PoolState, load: Haul) -> tuple[bool, bool, bool, float, int, int, int, str]:
@@ -189,7 +195,7 @@ def share_out(
     backlog: Mapping[Shape, Sequence[int]],
     pools: Sequence[PoolState],
     room: Mapping[int, int],
-    prices: Prices = FREE,
+    prices: Prices = free,
 ) -> dict[int, list[int]]:
     """Which waiting jobs go to which pool; `backlog` has the oldest ids of each shape, in order, and `room` says how
     many each pool takes.
@@ -200,14 +206,12 @@ def share_out(
     fitting = {shape: [pool.id for pool in place(shape, pools, prices).pools] for shape in backlog}
     now = {pool.id: pool for pool in pools}
     left = dict(room)
-    hauls = {
-        (shape, pool.id): haul(shape.freight, pool.store, pool.cloud, prices) for shape in backlog for pool in pools
-    }
+    hauls = {shape: _hauls(shape, pools, prices) for shape in backlog}
     placed: dict[int, list[int]] = {}
     for job_id, shape in heapq.merge(*([(job_id, shape) for job_id in ids] for shape, ids in backlog.items())):
         if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if left.get(pool_id)]):
             continue
-        best = min(open_pools, key=lambda pool: _preference(shape, pool, hauls[shape, pool.id]))
+        best = min(open_pools, key=lambda pool: _preference(shape, pool, hauls[shape][pool.id]))
         placed.setdefault(best.id, []).append(job_id)
         now[best.id] = replace(best, dispatched=best.dispatched + 1)
         left[best.id] -= 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from orchestrator.domain.freight import FREE, Prices
+from orchestrator.domain.freight import Prices, free
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Decision, Shape, place
 from orchestrator.domain.state import JobState
@@ -58,7 +58,7 @@ def waiting(connection: Connection, jobs: Iterable[Row[Any]]) -> dict[int, str]:
     return {job.id: _sentence(job, decisions[job.shape]) for job in queued}
 
 
-def why(connection: Connection, job_id: int, prices: Prices = FREE) -> Why:
+def why(connection: Connection, job_id: int, prices: Prices = free) -> Why:
     """The reason and the next step of a job, where it could be and what it would have to carry there, and where it was
     tried before; the caller has made sure of the workspace."""
     job = connection.execute(text(_JOB), {"id": job_id}).one()
@@ -90,7 +90,7 @@ def why(connection: Connection, job_id: int, prices: Prices = FREE) -> Why:
     return Why(**common | waits)
 
 
-def plan(connection: Connection, shape: Shape, prices: Prices = FREE) -> Why:
+def plan(connection: Connection, shape: Shape, prices: Prices = free) -> Why:
     """What would become of a job of this shape if it were submitted now."""
     decision = place(shape, pools.states(connection), prices)
     free = any(pool.free for pool in decision.pools)

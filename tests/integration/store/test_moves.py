@@ -17,8 +17,13 @@ from orchestrator.store.fence import Holder
 from tests.integration.store.plane import Plane, command, upload
 
 STORES = {"aws": "s3://bucket", "gcp": "gs://bucket", "azure": "az://bucket"}
-PRICES = {("aws", "gcp"): 0.09, ("aws", "azure"): 0.12}
+_USD = {("aws", "gcp"): 0.09, ("aws", "azure"): 0.12, ("gcp", "azure"): 0.11}
 RATE = 100 * 1024**2
+
+
+def prices(source: tuple[str, str], destination: tuple[str, str]) -> float:
+    """USD per GiB."""
+    return _USD.get((source[0], destination[0]), 0.0)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def _copy(plane: Plane, artifact: int, cloud: str) -> None:
 
 def _move(plane: Plane, attempt: AttemptId, to: str) -> Any:
     with plane.database.transaction() as connection:
-        view, _ = moves.plan(connection, attempt.job_id, to, PRICES, RATE)
+        view, _ = moves.plan(connection, attempt.job_id, to, prices, RATE)
         moves.begin(connection, attempt.job_id, view, "ada")
     return view
 
@@ -210,7 +215,7 @@ def test_gravity_is_counted_priced_and_decides(plane: Plane, workers: dict[str, 
     plane.sql("UPDATE workers SET draining = true WHERE id = :id", id=workers["aws"])
     plane.report(workers["aws"], attempt, Reason.PREEMPTED)
     with plane.database.transaction() as connection:
-        why = explain.why(connection, attempt.job_id, PRICES | {("gcp", "azure"): 0.11})
+        why = explain.why(connection, attempt.job_id, prices)
     assert {one.pool: (one.bytes_to_move, one.egress_usd) for one in why.considered if one.pool in STORES} == {
         "aws": (0, 0.0),
         "gcp": (0, 0.0),

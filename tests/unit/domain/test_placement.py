@@ -125,10 +125,11 @@ def test_a_shape_survives_the_way_through_its_key() -> None:
 
 
 def test_the_cheapest_way_counts_and_the_verdict_says_what_it_costs() -> None:
-    pools = [_pool("near", id=1, cloud="gcp"), _pool("far", id=2, cloud="azure"), _pool("dear", id=3, cloud="aws")]
+    places = {"near": ("gcp", "gs://here"), "far": ("azure", "az://here"), "dear": ("aws", "s3://here")}
+    pools = [_pool(name, id=id, cloud=cloud, store=store) for id, (name, (cloud, store)) in enumerate(places.items())]
     shape = Shape(freight=Freight(size=3 * 1024**3, stores=("gs://b", "s3://c")))
-    prices = {("gcp", "azure"): 0.2, ("aws", "azure"): 0.1, ("aws", "gcp"): 0.5}
-    decision = place(shape, pools, prices)
+    usd = {("gcp", "azure"): 0.2, ("aws", "azure"): 0.1, ("aws", "gcp"): 0.5}
+    decision = place(shape, pools, lambda source, target: usd.get((source[0], target[0]), 0.0))
     assert [pool.name for pool in decision.pools] == ["dear", "near", "far"]
     assert [(one.bytes_to_move, round(one.egress_usd, 2)) for one in decision.considered] == [
         (3 * 1024**3, 0.0),
