@@ -18,7 +18,7 @@ from workers.backoff import Backoff
 Ending = tuple[Reason, str, int | None]
 Move = Callable[[Callable[[], None]], Awaitable[None]]
 
-COMMAND = ("python", "-m", "workers.pod")
+COMMAND = ("python", "-P", "-m", "workers.pod")  # -P: what lies in the working folder is the job's, not ours
 JOB_LABEL, EPOCH_LABEL = "neutrino/job", "neutrino/epoch"
 _BEATS_TO_BE_SURE = 2  # the first one may have been on its way already
 _LOOK_AGAIN = 0.5

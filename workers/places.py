@@ -17,6 +17,8 @@ from orchestrator.domain.protocol import PodPool, WorkerRegistered
 from workers.flight import Launching
 from workers.settings import Settings
 
+# All pods of a node share one account and so the kernel's count of its processes; what bounds a pod is its own cgroup.
+_MOST_PROCESSES = "100000"
 _TOLD = ("NEUTRINO_GRACE_SECONDS", "NEUTRINO_DRAIN_SECONDS", "NEUTRINO_MAX_PROCESSES", "NEUTRINO_LOG_LEVEL")
 
 
@@ -58,6 +60,7 @@ def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[st
     spot = _spot(pool, settings.pool, env.get("NEUTRINO_NAMESPACE") or namespace, env)
     told = {name: env[name] for name in _TOLD if env.get(name)}
     pods_env = {
+        "NEUTRINO_MAX_PROCESSES": _MOST_PROCESSES,
         **pool.settings.env,
         **told,
         "NEUTRINO_API_URL": env.get("NEUTRINO_POD_API_URL") or settings.api_url,

@@ -19,7 +19,7 @@ from cloud_adapters.compute_errors import ComputeError
 from orchestrator.domain.pods import Check
 from orchestrator.domain.quantities import parse_gpu
 
-PROBE = ("python", "-m", "workers.probe")
+PROBE = ("python", "-P", "-m", "workers.probe")
 NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("batch", "jobs", ("create", "get", "list", "patch", "delete")),
     ("", "pods", ("get", "list", "watch")),

@@ -123,7 +123,7 @@ class KubernetesCompute:
 
     def terminate(self, name: str) -> None:
         """Delete the Job. In the foreground: it stays until its pods are gone, and until `release`."""
-        body = {"propagationPolicy": "Foreground"}
+        body = manifests.deletion("Foreground")
         with suppress(WorkNotFound):
             self._api.call("DELETE", f"{self._jobs}/{name}", body)
 
@@ -144,7 +144,7 @@ def remove_jobs(api: KubeApi, namespace: str, pool: str) -> int:
     for job in jobs:
         name = job["metadata"]["name"]
         with suppress(WorkNotFound):
-            api.call("DELETE", f"{path}/{name}", {"propagationPolicy": "Background"})
+            api.call("DELETE", f"{path}/{name}", manifests.deletion("Background"))
             patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
             api.call("PATCH", f"{path}/{name}", patch, kind=STRATEGIC)
     return len(jobs)

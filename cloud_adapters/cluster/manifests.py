@@ -59,7 +59,7 @@ def job(work: Work, spot: Spot) -> dict[str, Any]:
             "podReplacementPolicy": "Failed",
             "ttlSecondsAfterFinished": KEEP_SECONDS,
             "suspend": settings.queue is not None,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(work, spot)},
+            "template": {"metadata": {"labels": labels | _identity(settings)}, "spec": _pod(work, spot)},
         },
     }
 
@@ -86,6 +86,11 @@ def service(work: Work, spot: Spot) -> dict[str, Any]:
     }
 
 
+def deletion(policy: str) -> dict[str, Any]:
+    """The options of a deletion: dependents before their owner (Foreground) or after it (Background)."""
+    return {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
+
+
 def owned_by(name: str, uid: str) -> dict[str, Any]:
     """The patch that makes an object go with its Job."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}
@@ -94,6 +99,14 @@ def owned_by(name: str, uid: str) -> dict[str, Any]:
 
 def _labels(work: Work, spot: Spot) -> dict[str, str]:
     return {**spot.settings.labels, "app.kubernetes.io/managed-by": "neutrino", POOL_LABEL: spot.pool, **work.labels}
+
+
+def _identity(settings: PodSettings) -> dict[str, str]:
+    """Azure gives a pod its identity only with this label.
+
+    Source: https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html
+    """
+    return {"azure.workload.identity/use": "true"} if settings.preset == "aks" and settings.service_account else {}
 
 
 def _check_secrets(work: Work, settings: PodSettings) -> None:
