@@ -195,12 +195,13 @@ def test_variables_merge_and_the_nearest_wins() -> None:
     assert value("neutrino-scheduler", "NEUTRINO_LOG_LEVEL") == "DEBUG"
     assert value("neutrino-worker-local", "NEUTRINO_SLOTS") == "9"
     assert value("neutrino-worker-l4", "NEUTRINO_SLOTS") == "1"
+    assert value("neutrino-api", "NEUTRINO_PUBLIC_URL") == "https://neutrino.example.com"
 
 
 def test_one_volume_means_one_node_and_no_budget_that_would_hold_it() -> None:
     pinned = {where for where, pod in rendered("bare").pods() if "podAffinity" in pod["spec"].get("affinity", {})}
-    assert pinned == {"Deployment/neutrino-api", "Deployment/neutrino-worker-local"}
-    assert [one["metadata"]["name"] for one in rendered("bare").of("PodDisruptionBudget")] == ["neutrino-scheduler"]
+    assert pinned == {f"Deployment/neutrino-{name}" for name in ("api", "scheduler", "worker-local")}
+    assert rendered("bare").of("PodDisruptionBudget") == []
     for case in ("shared-volume", "external"):
         assert not any("podAffinity" in pod["spec"].get("affinity", {}) for _, pod in rendered(case).pods())
         assert len(rendered(case).of("PodDisruptionBudget")) == 3
@@ -213,7 +214,7 @@ def test_identities_are_written_where_each_cloud_looks() -> None:
     assert "azure.workload.identity/client-id" in accounts["aks"]["metadata"]["annotations"]
     worker = rendered("aks").one("Deployment", "neutrino-worker-local")["spec"]["template"]["metadata"]
     assert worker["labels"]["azure.workload.identity/use"] == "true"
-    assert "annotations" not in rendered("eks").one("ServiceAccount", "neutrino-scheduler")["metadata"]
+    assert "annotations" not in rendered("bare").one("ServiceAccount", "neutrino-worker")["metadata"]
 
 
 def test_the_notes_end_in_three_commands_that_name_what_is_there() -> None:

@@ -94,7 +94,27 @@ affinity:
 
 {{- define "neutrino.commonEnv" -}}
 - {name: NEUTRINO_ALIVE_FILE, value: /tmp/neutrino-alive}
+- {name: NEUTRINO_LOG_FORMAT, value: {{ .Values.logFormat }}}
 - {name: NEUTRINO_LOG_LEVEL, value: {{ .Values.logLevel }}}
+{{- end -}}
+
+{{/* The only folder that the address of a store may name. */}}
+{{- define "neutrino.rootsEnv" -}}
+- {name: NEUTRINO_FILE_ROOTS, value: /var/lib/neutrino}
+{{- end -}}
+
+{{- define "neutrino.publicEnv" -}}
+{{- $url := .Values.publicUrl -}}
+{{- if not $url -}}
+{{- if and .Values.ingress.enabled .Values.ingress.hosts -}}
+{{- $url = printf "%s://%s" (ternary "https" "http" (not (empty .Values.ingress.tls))) (first .Values.ingress.hosts) -}}
+{{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
+{{- $url = printf "https://%s" (first .Values.httpRoute.hostnames) -}}
+{{- end -}}
+{{- end -}}
+{{- with $url -}}
+- {name: NEUTRINO_PUBLIC_URL, value: {{ . | quote }}}
+{{- end -}}
 {{- end -}}
 
 {{- define "neutrino.metricsEnv" -}}
