@@ -38,7 +38,7 @@ WITH ranked AS (
 ), gone AS (
   DELETE FROM artifacts a USING old WHERE a.id = old.id
 ), elsewhere AS (
-  INSERT INTO garbage (store, prefix) SELECT store, prefix FROM copies WHERE store <> :store
+  INSERT INTO garbage (store, prefix) SELECT store, prefix FROM copies WHERE store <> :store ON CONFLICT DO NOTHING
 )
 SELECT prefix FROM copies WHERE store = :store ORDER BY prefix
 """

@@ -126,7 +126,9 @@ def test_a_shape_survives_the_way_through_its_key() -> None:
 
 def test_the_cheapest_way_counts_and_the_verdict_says_what_it_costs() -> None:
     places = {"near": ("gcp", "gs://here"), "far": ("azure", "az://here"), "dear": ("aws", "s3://here")}
-    pools = [_pool(name, id=id, cloud=cloud, store=store) for id, (name, (cloud, store)) in enumerate(places.items())]
+    pools = [
+        _pool(name, id=number, cloud=cloud, store=store) for number, (name, (cloud, store)) in enumerate(places.items())
+    ]
     shape = Shape(freight=Freight(size=3 * 1024**3, stores=("gs://b", "s3://c")))
     usd = {("gcp", "azure"): 0.2, ("aws", "azure"): 0.1, ("aws", "gcp"): 0.5}
     decision = place(shape, pools, lambda source, target: usd.get((source[0], target[0]), 0.0))
