@@ -122,8 +122,14 @@ class Haul:
             self.kill()
         credentials = {name: value for name, value in os.environ.items() if name not in _SECRETS_OF_THE_WORKER}
         told = {"order": self._order.model_dump(mode="json"), "environment": credentials}
-        await asyncio.gather(self._tell(process, told), self._hear(process), self._hear_errors(process))
-        return self._verdict(await process.wait())
+        try:
+            await asyncio.gather(self._tell(process, told), self._hear(process), self._hear_errors(process))
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            code = await process.wait()
+        return self._verdict(code)
 
     async def _tell(self, process: Process, told: dict[str, Any]) -> None:
         assert process.stdin is not None

@@ -155,7 +155,7 @@ def _near(connection: Connection, *stores: str) -> Placement:
     ).all()
     known = {row.store for row in rows}
     clouds = {row.cloud for row in rows} | {cloud_of(store) for store in stores if store not in known}
-    return Placement(clouds=tuple(Cloud(cloud) for cloud in sorted(clouds)))
+    return Placement(clouds=tuple(Cloud(cloud) for cloud in sorted(clouds.intersection(Cloud))))
 
 
 _ARTIFACT = """

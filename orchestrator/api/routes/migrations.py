@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Query, Request
 
-from cloud_adapters.errors import AccessDenied, ObjectNotFound, StoreError, StoreFull
+from cloud_adapters.errors import AccessDenied, ObjectNotFound
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Estimate, estimate
 from orchestrator.api.auth import Submitter, Viewer
@@ -109,7 +109,7 @@ def _probe(draft: Draft, workspace_id: int, size: int) -> None:
         raise _unusable(draft.store, error) from error
     address = urlsplit(draft.store)
     if address.scheme == "file" and (free := shutil.disk_usage(unquote(address.path)).free) < size:
-        raise StoreFull(f"{draft.store} has {free} bytes left, and {size} are to be moved.", hint="Make room there.")
+        raise Conflict(f"{draft.store} has {free} bytes left, and {size} are to be moved.", hint="Make room there.")
 
 
 def _unusable(store: str, error: NeutrinoError) -> NeutrinoError:
@@ -118,7 +118,7 @@ def _unusable(store: str, error: NeutrinoError) -> NeutrinoError:
         return PermissionDenied(f"{store} cannot be used: {error.message}", hint=hint)
     if isinstance(error, ObjectNotFound):
         return NotFound(f"{store} cannot be used: {error.message}", hint=hint)
-    return error if isinstance(error, StoreError) else Conflict(f"{store} cannot be used: {error.message}", hint=hint)
+    return error if error.retryable else Conflict(f"{store} cannot be used: {error.message}", hint=hint)
 
 
 @router.post("/models/{name}/{version}/migrate/plan")

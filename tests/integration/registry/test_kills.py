@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -65,11 +66,11 @@ class Destination:
         """Let the first request of that moment, or its answer, wait; the event tells that it does."""
         reached = threading.Event()
         self._faults.released.clear()
-        key = "part-02.bin" if moment == "part" else "manifest.json"
+        key = "copy/part-02.bin" if moment == "part" else "copy/manifest.json"
 
         def hold(exchange: Exchange) -> Verdict | None:
-            writes = exchange.method in {"PUT", "POST"} and key in exchange.path and "copy" in exchange.path
-            if reached.is_set() or not writes:
+            named = unquote(exchange.path) + exchange.body[:2000].decode(errors="ignore")
+            if reached.is_set() or exchange.method not in {"PUT", "POST"} or key not in named:
                 return None
             reached.set()
             return Verdict(stall=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from cloud_adapters.base import join_key
-from cloud_adapters.errors import StoreFull
 from cloud_adapters.registry import open_store
 from orchestrator.domain.errors import Conflict, JobCancelled, JobFailed, NotFound, PermissionDenied
 from orchestrator.domain.ids import decode
@@ -163,7 +162,7 @@ def test_what_cannot_be_is_refused_before_anything_is_stored(clouds: Clouds, tmp
             model.plan("gcp")
         assert all(name in str(ambiguous.value) for name in ("gcp-1", "gone", "shut"))
         clouds.sql("UPDATE pools SET name = 'gcp' WHERE name = 'gcp-1'")
-        for status, error in ((403, PermissionDenied), (507, StoreFull)):
+        for status, error in ((403, PermissionDenied), (507, Conflict)):
             faults.before = refusing(status)
             with pytest.raises(error):
                 model.migrate("shut")
