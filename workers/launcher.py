@@ -12,13 +12,11 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import TypeVar
 
 from cloud_adapters.compute_errors import ComputeError
@@ -29,7 +27,6 @@ from orchestrator.domain.protocol import (
     Heartbeat,
     HeartbeatReply,
     Lease,
-    RegisterWorker,
     Report,
     WorkerRegistered,
 )
@@ -138,15 +135,7 @@ class Launcher:
 
     async def _register(self) -> WorkerRegistered:
         settings = self._settings
-        body = RegisterWorker(
-            name=settings.name,
-            pool=settings.pool,
-            slots=settings.slots,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=metadata.version("neutrino-ai"),
-            outlived=True,
-        )
+        body = places.registration(settings)
         backoff = Backoff()
         while True:
             asked = clock()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.check import Wanted, examine
@@ -13,10 +18,14 @@ from cloud_adapters.cluster.manifests import Spot
 from cloud_adapters.compute import Compute
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef
-from orchestrator.domain.protocol import PodPool, WorkerRegistered
+from orchestrator.domain.protocol import Heartbeat, PodPool, RegisterWorker, WorkerRegistered
+from workers.api import Api
 from workers.flight import Launching
 from workers.settings import Settings
 
+log = logging.getLogger(__name__)
+
+_QUIET_ROUNDS, _ROUND_SECONDS = 3, 2.0
 # All pods of a node share one account and so the kernel's count of its processes; what bounds a pod is its own cgroup.
 _MOST_PROCESSES = "100000"
 _TOLD = ("NEUTRINO_GRACE_SECONDS", "NEUTRINO_DRAIN_SECONDS", "NEUTRINO_MAX_PROCESSES", "NEUTRINO_LOG_LEVEL")
@@ -29,6 +38,19 @@ class Place:
     compute: Compute
     launching: Launching
     check: Callable[[], Checked]
+
+
+def registration(settings: Settings) -> RegisterWorker:
+    """How a launcher introduces itself: what its predecessor of the same name held goes on, and is its own."""
+    return RegisterWorker(
+        name=settings.name,
+        pool=settings.pool,
+        slots=settings.slots,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=metadata.version("neutrino-ai"),
+        outlived=True,
+    )
 
 
 def settings_from(env: Mapping[str, str]) -> Settings:
@@ -73,9 +95,25 @@ def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[st
     )
 
 
-def remove_all(settings: Settings, env: Mapping[str, str]) -> int:
-    """Delete every Job of the pool, whatever it does, as before an uninstallation; returns how many. The cluster is the
-    one of $KUBECONFIG, or the one that this process runs in."""
+def remove_all(settings: Settings, env: Mapping[str, str]) -> None:
+    """Delete every Job of the pool, whatever it does, as before an uninstallation; returns when none is left and none
+    comes after. The cluster is the one of $KUBECONFIG, or the one that this process runs in. Raises ComputeError."""
     kind = ClusterKind.KUBECONFIG if env.get("KUBECONFIG") else ClusterKind.INCLUSTER
     api, namespace = open_cluster(ClusterRef(kind=kind))
-    return remove_jobs(api, env.get("NEUTRINO_NAMESPACE") or namespace, settings.pool)
+    _drain(settings)
+    quiet = 0
+    while quiet < _QUIET_ROUNDS:
+        removed = remove_jobs(api, env.get("NEUTRINO_NAMESPACE") or namespace, settings.pool)
+        log.info("Removed %d Jobs.", removed)
+        quiet = 0 if removed else quiet + 1
+        time.sleep(_ROUND_SECONDS)
+
+
+def _drain(settings: Settings) -> None:
+    """Tell the launcher that is still there to make no more pods. Without an API there is no work for it either."""
+    api = Api(settings.api_url, settings.token)
+    try:
+        worker = api.register(registration(settings)).worker
+        api.heartbeat(Heartbeat(worker=worker, draining=True, launcher=True))
+    except NeutrinoError as error:
+        log.warning("The launcher could not be told: %s", error)

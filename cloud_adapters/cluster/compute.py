@@ -138,13 +138,13 @@ class KubernetesCompute:
 
 
 def remove_jobs(api: KubeApi, namespace: str, pool: str) -> int:
-    """Delete all Jobs of a pool with what belongs to them, recorded or not; returns how many."""
+    """Delete all Jobs of a pool with what belongs to them, recorded or not; returns how many there were."""
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
     jobs, _ = api.items(path, {"labelSelector": f"{POOL_LABEL}={pool}"})
     for job in jobs:
         name = job["metadata"]["name"]
         with suppress(WorkNotFound):
-            api.call("DELETE", f"{path}/{name}", manifests.deletion("Background"))
             patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
             api.call("PATCH", f"{path}/{name}", patch, kind=STRATEGIC)
+            api.call("DELETE", f"{path}/{name}", manifests.deletion("Background"))
     return len(jobs)

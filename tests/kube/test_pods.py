@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.pods import Check
-from orchestrator.domain.spec import Resources, Retry
+from orchestrator.domain.spec import Placement, Resources, Retry
 from orchestrator.domain.state import JobState, Reason
 from tests.acceptance.site import Job, until
 from tests.kube.cluster import NAMESPACE
@@ -222,4 +225,17 @@ def test_check_tries_everything_from_a_pod_and_names_what_is_missing(field: Fiel
 def test_more_nodes_than_a_pool_allows_are_explained(field: Field, pool: str) -> None:
     job = field.run("true", resources=Resources(nodes=99), retry=Retry())
     until(lambda: says(field, job, "pods: runs jobs of up to 16 nodes, not of 99"))
+    job.cancel()
+
+
+def test_before_an_uninstallation_every_job_is_removed_and_none_comes_after(field: Field) -> None:
+    launcher = field.launcher(field.pool("leaving"))
+    job = field.run(*FOREVER, placement=Placement(pool="leaving"))
+    field.running(job, "up")
+    command = [sys.executable, "-m", "workers.launcher", "--remove-all"]
+    subprocess.run(command, env=os.environ | launcher.env, check=True, timeout=120)
+    left = [one for one in field.cluster.objects.all("jobs") if one["metadata"]["labels"]["neutrino/pool"] == "leaving"]
+    assert left == []
+    assert field.view(job).state is not JobState.FAILED
+    launcher.stop()
     job.cancel()
