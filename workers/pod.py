@@ -55,7 +55,6 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-TERMINATION_LOG = "/dev/termination-log"
 _TICK = 0.5
 _CALLS_AT_ONCE = 4
 _MOVES_AT_ONCE = 4
@@ -152,7 +151,7 @@ class Pod:
         return self._pulse.expired or (self._attempt is not None and self._attempt.lost)
 
     async def _report(self, given: PodLease, report: Report) -> int:
-        _leave_word(report.message)
+        leave_word(report.message)
         batch = ReportBatch(worker=given.worker, reports=(report,))
         try:
             late = bool((await self._insist(lambda: self._api.report(batch))).lost)
@@ -225,11 +224,11 @@ class Pod:
             )
 
 
-def _leave_word(text: str) -> None:
-    """What `kubectl describe pod` shows of the end."""
-    if text:
+def leave_word(text: str) -> None:
+    """What Kubernetes shows as the end of the container, in the file that it gives for that."""
+    if text and (path := os.environ.get("NEUTRINO_LAST_WORDS")):
         with suppress(OSError):
-            Path(TERMINATION_LOG).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8")
 
 
 async def _print(batch: AppendBatch) -> Appended:

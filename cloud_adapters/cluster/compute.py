@@ -16,7 +16,7 @@ from cloud_adapters.cluster.manifests import FINALIZER, INDEX, JOB_NAME, POOL_LA
 from cloud_adapters.compute import Offer, Status, Work
 from cloud_adapters.compute_errors import ComputeError, WorkExists, WorkNotFound
 
-_SPOTTED_EVERY = 5.0  # seconds
+_EVENTS_EVERY, _JOBS_EVERY = 5.0, 30.0  # seconds
 
 
 class KubernetesCompute:
@@ -29,7 +29,7 @@ class KubernetesCompute:
         self._jobs = f"/apis/batch/v1/namespaces/{spot.namespace}/jobs"
         self._informer = Informer(api, spot.namespace, spot.pool)
         self._obstacles: dict[str, str] = {}
-        self._looked = 0.0
+        self._looked = self._listed = 0.0
 
     @property
     def synced(self) -> threading.Event:
@@ -103,12 +103,13 @@ class KubernetesCompute:
 
     def look_around(self) -> None:
         """Find out which Jobs were deleted by hand, and why Jobs have no pods: two lists for all of them, not often."""
-        if time.monotonic() - self._looked < _SPOTTED_EVERY:
+        now = time.monotonic()
+        if now - self._listed > _JOBS_EVERY:
+            self._listed = now
+            self._informer.list_jobs()
+        if now - self._looked < _EVENTS_EVERY or all(self._informer.pieces(name) for name in self._informer.jobs()):
             return
-        self._looked = time.monotonic()
-        self._informer.list_jobs()
-        if all(self._informer.pieces(name) for name in self._informer.jobs()):
-            return
+        self._looked = now
         query = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate"}
         events, _ = self._api.items(f"{self._core}/events", query)
         self._obstacles = {one["involvedObject"]["name"]: one.get("message", "") for one in events}

@@ -21,6 +21,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 JOB_NAME = "batch.kubernetes.io/job-name"
 USER = 10001  # not root, and no user of the image's own
 TOKEN_FOLDER, WORK_FOLDER = "/var/run/neutrino", "/work"
+LAST_WORDS = "/dev/termination-log"
 OVERHEAD = 256 * 1024**2  # bytes beside what the job asked for: the process that runs it
 KEEP_SECONDS = 600
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -176,6 +177,7 @@ def _container(work: Work, spot: Spot) -> dict[str, Any]:
         "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod's own
         "NEUTRINO_DATA_DIR": WORK_FOLDER,
         "NEUTRINO_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
+        "NEUTRINO_LAST_WORDS": LAST_WORDS,
         "NEUTRINO_NODES": str(work.nodes),
         "NEUTRINO_GPUS": str(work.gpu.per_node) if work.gpu else "",
         "NEUTRINO_SECRETS": ",".join(sorted(work.secrets)),
@@ -192,6 +194,7 @@ def _container(work: Work, spot: Spot) -> dict[str, Any]:
         **({"envFrom": [{"secretRef": {"name": store_secret}}]} if store_secret else {}),
         "workingDir": WORK_FOLDER,
         "resources": {"requests": amounts, "limits": amounts},
+        "terminationMessagePath": LAST_WORDS,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -300,6 +300,7 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             if subdomain and value.endswith(f".{subdomain}"):
                 value = "127.0.0.1"
             env[one["name"]] = value
+        env["NEUTRINO_LAST_WORDS"] = f"{mounts['/work']}.end"
         return env | {"JOB_COMPLETION_INDEX": pod["metadata"]["labels"][_INDEX], "HOME": mounts["/work"]}
 
     def _look_at(self, name: str, pod: Json, *, going: bool) -> None:
@@ -321,8 +322,10 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
 
     def _ended(self, name: str, code: int, reason: str) -> None:
         text = self.faults.logs[name] = self.log(name)
+        end = self.folder / name / "work.end"
+        words = end.read_text() if end.exists() else text[-2000:] if code else ""
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        ended = {"exitCode": code, "reason": reason, "message": text[-2000:] if code else ""}
+        ended = {"exitCode": code, "reason": reason, "message": words}
         with suppress(Refused):
             self.set_status(
                 name,
