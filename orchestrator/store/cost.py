@@ -29,10 +29,10 @@ _SPENT = """
     FROM (
       SELECT a.job_id, b.at, {keyed} AS keyed, {nodes} AS nodes, p.usd_per_hour AS usd,
         greatest(a.started_at, b.at) AS since,
-        least(coalesce(a.finished_at, clock_timestamp()), b.at + CAST(:step AS interval)) AS until
+        least(coalesce(a.finished_at, now()), b.at + CAST(:step AS interval)) AS until
       FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
       CROSS JOIN LATERAL generate_series(
-        greatest(date_trunc(:unit, a.started_at), :since), coalesce(a.finished_at, clock_timestamp()),
+        greatest(date_trunc(:unit, a.started_at), :since), coalesce(a.finished_at, now()),
         CAST(:step AS interval)) AS b(at)
       WHERE j.workspace_id = :workspace AND (a.finished_at IS NULL OR a.finished_at > :since)
     ) AS used
@@ -79,11 +79,11 @@ _TODAY = f"""
       coalesce(sum(usd) FILTER (WHERE running), 0) AS rate
     FROM (
       SELECT a.state = 'RUNNING' AS running, p.usd_per_hour * {_NODES} AS usd,
-        extract(epoch FROM coalesce(a.finished_at, clock_timestamp())
-          - greatest(a.started_at, date_trunc('day', clock_timestamp()))) / 3600 AS hours
+        extract(epoch FROM coalesce(a.finished_at, now())
+          - greatest(a.started_at, date_trunc('day', now()))) / 3600 AS hours
       FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
       WHERE j.workspace_id = :workspace
-        AND (a.finished_at IS NULL OR a.finished_at > date_trunc('day', clock_timestamp()))
+        AND (a.finished_at IS NULL OR a.finished_at > date_trunc('day', now()))
     ) AS used
 """
 

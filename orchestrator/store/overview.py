@@ -1,6 +1,7 @@
 """What the first page shows: how deep the queue is, what has failed, what waits for nothing, what contradicts itself.
 
-Every question here is answered from an index over what is alive or recent, never by a walk through all jobs.
+Every question here is answered from an index over what is alive or recent, never by a walk through all jobs. That needs
+`now()`, which stays the same for a statement: an index cannot be asked about `clock_timestamp()`, which does not.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Failures:
 _FAILURES = """
     WITH recent AS (
       SELECT reason, count(*) AS jobs, max(id) AS newest FROM jobs
-      WHERE workspace_id = :workspace AND state = 'FAILED' AND finished_at > clock_timestamp() - interval '1 day'
+      WHERE workspace_id = :workspace AND state = 'FAILED' AND finished_at > now() - interval '1 day'
       GROUP BY reason
     )
     SELECT r.reason, r.jobs, j.id, j.name, j.message, j.finished_at AS at FROM recent r JOIN jobs j ON j.id = r.newest
@@ -93,7 +94,7 @@ _BACKLOG = f"""
       FROM shape WHERE shape.key IS NOT NULL AND place < {_SHAPES}
     )
     SELECT first.id, first.created_at AS since,
-      first.created_at < clock_timestamp() - {WAITS_LONG_SECONDS} * interval '1 second' AS long,
+      first.created_at < now() - {WAITS_LONG_SECONDS} * interval '1 second' AS long,
       (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.state = 'QUEUED' AND j.shape = shape.key
                                AND j.workspace_id = :workspace LIMIT :limit) AS few) AS jobs
     FROM shape, LATERAL (
@@ -122,12 +123,12 @@ class Unclaimed:
 
 _UNCLAIMED = f"""
     SELECT p.name, u.jobs, u.seconds, w.workers, w.slots - r.running AS free
-    FROM (SELECT pool_id, count(*) AS jobs, extract(epoch FROM clock_timestamp() - min(dispatched_at)) AS seconds
+    FROM (SELECT pool_id, count(*) AS jobs, extract(epoch FROM now() - min(dispatched_at)) AS seconds
           FROM jobs WHERE state = 'DISPATCHED'
-            AND dispatched_at < clock_timestamp() - {UNCLAIMED_SECONDS} * interval '1 second' GROUP BY pool_id) AS u
+            AND dispatched_at < now() - {UNCLAIMED_SECONDS} * interval '1 second' GROUP BY pool_id) AS u
     JOIN pools p ON p.id = u.pool_id
     CROSS JOIN LATERAL (SELECT count(*) AS workers, coalesce(sum(slots) FILTER (WHERE NOT draining), 0) AS slots
-      FROM workers w WHERE w.pool_id = p.id AND w.heartbeat_at > clock_timestamp() - interval '15 seconds') AS w
+      FROM workers w WHERE w.pool_id = p.id AND w.heartbeat_at > now() - interval '15 seconds') AS w
     CROSS JOIN LATERAL (SELECT count(*) AS running FROM attempts a
       WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS r
     ORDER BY u.seconds DESC
@@ -155,8 +156,8 @@ _SILENT = """
     SELECT w.id, w.name, p.name AS pool, w.heartbeat_at AS since,
       (SELECT count(*) FROM attempts a WHERE a.worker_id = w.id AND a.state = 'RUNNING') AS running
     FROM workers w JOIN pools p ON p.id = w.pool_id
-    WHERE NOT w.draining AND w.heartbeat_at BETWEEN clock_timestamp() - interval '1 day'
-      AND clock_timestamp() - interval '15 seconds'
+    WHERE NOT w.draining AND w.heartbeat_at BETWEEN now() - interval '1 day'
+      AND now() - interval '15 seconds'
     ORDER BY running DESC, w.heartbeat_at DESC LIMIT 50
 """
 
@@ -169,7 +170,7 @@ def silent(connection: Connection) -> list[Silent]:
 
 _OVERDUE = """
     SELECT count(*) FROM attempts
-    WHERE state = 'RUNNING' AND lease_expires_at < clock_timestamp() - interval '10 seconds'
+    WHERE state = 'RUNNING' AND lease_expires_at < now() - interval '10 seconds'
 """
 
 
