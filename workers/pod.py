@@ -59,7 +59,18 @@ _TICK = 0.5
 _CALLS_AT_ONCE = 4
 _MOVES_AT_ONCE = 4
 _CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
+_MOVING = Verdict(Reason.MIGRATING, "It goes on in another cloud; what was checkpointed goes with it.")
 _DRAINED = Verdict(Reason.PREEMPTED, "Its pod was asked to go; what was checkpointed is kept.")
+
+
+class Allotted(Shares):
+    """The GPUs that Kubernetes has given to this pod: all are the attempt's, whatever the driver says of them."""
+
+    async def take(self, count: int) -> tuple[str, ...]:  # noqa: ARG002 - the scheduler has counted already
+        return tuple(device.uuid for device in self.devices)
+
+    def environment(self, taken: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG002 - the container sees no others
+        return {}
 
 
 class Pod:
@@ -126,7 +137,7 @@ class Pod:
             Folders(data / "attempts"),
             ThreadPoolExecutor(_MOVES_AT_ONCE, "move"),
             OomWatch(),
-            Shares(inventory()),
+            Allotted(inventory()),
             env=self._nodes.environment,
             publishes=self._nodes.leads,
         )
@@ -195,8 +206,12 @@ class Pod:
             self._lose()
         elif reply.cancel:
             self._attempt.stop(_CANCELLED, self._settings.grace)
+        elif reply.move:
+            self._attempt.stop(_MOVING, self._settings.drain)
         elif self._asked_to_go:
             self._attempt.stop(_DRAINED, self._settings.drain)
+        if reply.checkpoint and isinstance(self._attempt, Attempt):
+            self._attempt.want_checkpoint()
         self._heard.set()
 
     async def _watch(self, attempt: Attempt | Haul) -> None:
@@ -206,6 +221,8 @@ class Pod:
                 log.error("No answer from the API for too long: giving up.")
                 self._lose()
             attempt.check_limits(proctree.parents())
+            if self._nodes.leads and isinstance(attempt, Attempt):
+                attempt.take_checkpoints()
 
     def _lose(self) -> None:
         if self._attempt is not None and not self._attempt.lost:

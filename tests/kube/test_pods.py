@@ -239,3 +239,15 @@ def test_before_an_uninstallation_every_job_is_removed_and_none_comes_after(fiel
     assert field.view(job).state is not JobState.FAILED
     launcher.stop()
     job.cancel()
+
+
+@pytest.mark.slow
+def test_a_bare_torchrun_trains_on_all_nodes(field: Field, pool: str) -> None:
+    program = (
+        "import torch, torch.distributed as d; d.init_process_group('gloo'); t = torch.ones(1) * (d.get_rank() + 1);"
+        "d.all_reduce(t); print('sum', int(t), 'of', d.get_world_size(), flush=True); d.destroy_process_group()"
+    )
+    job = field.run("torchrun", "--no-python", "python", "-c", program, resources=Resources(nodes=2, memory=4 * 2**30))
+    (view,) = field.ended(job)
+    assert view.state is JobState.SUCCEEDED, view.message
+    assert "sum 3 of 2" in [line.text for line in job.logs()]
