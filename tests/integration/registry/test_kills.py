@@ -25,7 +25,7 @@ from tests.contract.servers import free_port, make_bucket
 from tests.integration.moves.clouds import Clouds, until
 from tests.integration.registry.models import clean, hashes, make
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(400)]
 POOL = "behind"
 
 
