@@ -233,12 +233,15 @@ def _read(
         SELECT {key_column} AS key, j.id, ({fits}) AS fits FROM jobs j
         WHERE j.workspace_id = :workspace AND {order.only} AND {along} AND {start} ORDER BY {by} LIMIT {EFFORT}
     """
-    found = connection.execute(text(f"SELECT key, id FROM ({inner}) AS w WHERE fits LIMIT {limit + 1}"), values).all()
-    last = None
-    if len(found) <= limit:
-        end = connection.execute(text(f"SELECT key, id FROM ({inner}) AS w OFFSET {EFFORT - 1}"), values).one_or_none()
-        last = _cursor(end.key, end.id) if end else None
-    return [(row.key, row.id) for row in found], None, last
+    # The last row of the effort is read out whether it fits or not: it is where the next page goes on.
+    numbered = f"SELECT *, row_number() OVER () AS place FROM ({inner}) AS w"
+    statement = f"""
+        SELECT key, id, fits, place FROM ({numbered}) AS n WHERE fits OR place = {EFFORT} LIMIT {limit + 2}
+    """
+    rows = connection.execute(text(statement), values).all()
+    found = [(row.key, row.id) for row in rows if row.fits][: limit + 1]
+    stopped = rows[-1] if rows and rows[-1].place == EFFORT and len(found) <= limit else None
+    return found, None, _cursor(stopped.key, stopped.id) if stopped else None
 
 
 def ids(
