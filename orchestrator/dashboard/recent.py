@@ -16,17 +16,17 @@ _MOST = 256
 
 
 class Recent:
-    """Answers that are at most a second old. A key holds the number of the latest change, so none is out of date."""
+    """Answers that are at most seconds old. A key holds the number of the latest change, so none is out of date."""
 
     def __init__(self) -> None:
         self._known: dict[Key, tuple[float, object]] = {}
         self._locks: defaultdict[Key, threading.Lock] = defaultdict(threading.Lock)
 
-    def get(self, key: Key, make: Callable[[], Found]) -> Found:
-        """The answer for `key`; whoever asks while it is being worked out waits for it."""
+    def get(self, key: Key, make: Callable[[], Found], seconds: float = _LIFETIME_SECONDS) -> Found:
+        """The answer for `key`, at most so old; whoever asks while it is being worked out waits for it."""
         with self._locks[key]:
             known = self._known.get(key)
-            if known is not None and time.monotonic() - known[0] < _LIFETIME_SECONDS:
+            if known is not None and time.monotonic() - known[0] < seconds:
                 return known[1]  # type: ignore[return-value]
             found = make()
             if len(self._known) > _MOST:

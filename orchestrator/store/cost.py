@@ -24,10 +24,11 @@ _KEYS = {
 BY = tuple(_KEYS)
 
 _SPENT = """
-    SELECT at, keyed AS key, sum(extract(epoch FROM until - since) / 3600 * nodes) AS hours,
-      sum(extract(epoch FROM until - since) / 3600 * nodes * usd) AS usd, count(DISTINCT job_id) AS jobs
+    SELECT at, keyed AS key, sum(CAST(extract(epoch FROM until - since) AS float8) / 3600 * nodes) AS hours,
+      sum(CAST(extract(epoch FROM until - since) AS float8) / 3600 * nodes * usd) AS usd,
+      count(*) FILTER (WHERE began = since) AS attempts
     FROM (
-      SELECT a.job_id, b.at, {keyed} AS keyed, {nodes} AS nodes, p.usd_per_hour AS usd,
+      SELECT b.at, a.started_at AS began, {keyed} AS keyed, {nodes} AS nodes, p.usd_per_hour AS usd,
         greatest(a.started_at, b.at) AS since,
         least(coalesce(a.finished_at, now()), b.at + CAST(:step AS interval)) AS until
       FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
@@ -43,13 +44,13 @@ _SPENT = """
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Hours of slots, and dollars, that were used for one thing in one span of time."""
+    """Hours of slots, and dollars, that were used for one thing in one span of time; `attempts` that began in it."""
 
     at: datetime
     key: str
     hours: float
     usd: float
-    jobs: int
+    attempts: int
 
 
 def spent(
@@ -62,7 +63,7 @@ def spent(
     if by == "label":
         values["label"] = label
     rows = connection.execute(text(statement), values)
-    return [Spent(row.at, row.key, float(row.hours), float(row.usd or 0), row.jobs) for row in rows]
+    return [Spent(row.at, row.key, float(row.hours), float(row.usd or 0), row.attempts) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

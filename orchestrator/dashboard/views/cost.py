@@ -21,6 +21,7 @@ router = APIRouter()
 
 _SHOWN = 7
 _OTHER = "(others)"
+_KEEP_SECONDS = 15.0  # a month of a busy installation is half a million attempts to add up
 _WIDTH, _HEIGHT = 1000.0, 180.0
 
 
@@ -59,7 +60,7 @@ class Line:
     key: str
     usd: float
     hours: float
-    jobs: int
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ def account(rows: Sequence[Spent], since: datetime, span: Span) -> Account:
     sums: dict[str, list[float]] = {}
     for row in rows:
         line = sums.setdefault(row.key, [0.0, 0.0, 0])
-        line[0], line[1], line[2] = line[0] + row.usd, line[1] + row.hours, line[2] + row.jobs
-    lines = [Line(key, usd, hours, int(jobs)) for key, (usd, hours, jobs) in sums.items()]
+        line[0], line[1], line[2] = line[0] + row.usd, line[1] + row.hours, line[2] + row.attempts
+    lines = [Line(key, usd, hours, int(attempts)) for key, (usd, hours, attempts) in sums.items()]
     lines.sort(key=lambda line: (-getattr(line, measure), line.key))
     rank = {line.key: index for index, line in enumerate(lines[:_SHOWN])}
     step = timedelta(hours=1) if span.unit == "hour" else timedelta(days=1)
@@ -140,7 +141,8 @@ def costs(
             )
             return account(rows, since, chosen), cost.today(connection, viewer.workspace_id), known
 
-    found, today, labels = recent.get(("cost", viewer.workspace_id, span, by, label), look)
+    key = ("cost", viewer.workspace_id, span, by, label)
+    found, today, labels = recent.get(key, look, _KEEP_SECONDS)
     return render(
         request,
         "cost.html",

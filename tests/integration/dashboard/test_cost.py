@@ -42,9 +42,9 @@ def test_hours_and_dollars_are_shared_out_over_days(database: Database, workspac
     with database.transaction() as connection:
         since = TODAY - timedelta(days=7)
         rows = cost.spent(connection, workspace, since=since, unit="day", by=by, label="team")
-    assert [(row.at, row.key, row.hours, row.usd, row.jobs) for row in rows] == [
+    assert [(row.at, row.key, row.hours, row.usd, row.attempts) for row in rows] == [
         (TODAY - timedelta(days=2), key, 4.0, 12.0, 1),
-        (TODAY - timedelta(days=1), key, 4.0, 12.0, 1),
+        (TODAY - timedelta(days=1), key, 4.0, 12.0, 0),
     ]
 
 
