@@ -34,6 +34,7 @@ from orchestrator.domain.state import Reason
 from workers import places
 from workers.api import Api
 from workers.backoff import Backoff
+from workers.clearing import Ground
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
 from workers.flight import Flight, work_name
@@ -47,7 +48,6 @@ Result = TypeVar("Result")
 
 _TICK = 1.0
 _AT_ONCE = 8  # calls to the cluster, and as many to the API
-_LINGER = 3.0
 _SILENCE = 10.0  # seconds without the cluster's answer after which nothing new is claimed
 _SPEAK_AFTER = 0.3  # seconds in which more news may join a heartbeat
 _NO_JOB = "The cluster has no Job for this attempt; the launcher may have died while it made one."
@@ -73,6 +73,7 @@ class Launcher:
         self._pulse = Pulse(self._heartbeat, self._obey, lambda _until: None, self._register_again)
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ground = Ground(lambda: self._place, self._move, self._on_cleared)
         self._worker = ""
         self._beats = 0
         self._draining = False
@@ -183,11 +184,17 @@ class Launcher:
         return self._place is not None and self._place.compute.synced.is_set()
 
     def _free_slots(self) -> int:
-        if self._place is None or not self._ready or self._draining or self._leave.is_set():
-            return 0
-        if (since := self._place.compute.silent_since) is not None and time.time() - since > _SILENCE:
+        if not self._ready or self._draining or self._leave.is_set() or self._trouble():
             return 0
         return max(0, self._settings.slots - len(self._flights))
+
+    def _trouble(self) -> str | None:
+        """Why nothing is claimed although jobs wait: what is known of the cluster stays known, but may be old."""
+        since = None if self._place is None else self._place.compute.silent_since
+        if since is None or time.time() - since < _SILENCE:
+            return None
+        at = time.strftime("%H:%M:%S", time.gmtime(since))
+        return f"The cluster of pool {self._settings.pool} has not answered its launcher since {at} UTC."
 
     def _begin(self, lease: Lease) -> None:
         assert self._place is not None
@@ -227,14 +234,14 @@ class Launcher:
         if flight.task is not None or flight.clearing:
             return
         if flight.over:
-            self._clear(flight)
+            self._ground.clear(flight)
             return
         if flight.take(status, self._beats):
             self._soon()
         if flight.verdict is not None:
             self._report(flight, *flight.verdict)
         elif flight.must_go(status):
-            self._terminate(flight)
+            self._ground.terminate(flight)
 
     def _speak(self, flight: Flight) -> None:
         if flight.wait is not None:
@@ -250,43 +257,11 @@ class Launcher:
         flight.over = True
         report = Report(attempt=flight.attempt, reason=reason, message=message[:4096], exit_code=exit_code)
         self._exchange.report(report)
-        self._clear(flight)
+        self._ground.clear(flight)
 
-    def _terminate(self, flight: Flight) -> None:
-        if not flight.terminating:
-            flight.terminating = True
-            self._do(self._insist(flight, "terminate"))
-
-    def _clear(self, flight: Flight) -> None:
-        """Its attempt is over: nothing of it shall be left."""
-        if not flight.clearing and flight.task is None:
-            flight.clearing = True
-            self._do(self._cleared(flight))
-
-    async def _cleared(self, flight: Flight) -> None:
-        assert self._place is not None
-        compute = self._place.compute
-        patient_until = clock() + _LINGER  # a pod that has reported ends by itself in a moment
-        while (status := compute.status(flight.work)) is not None and not status.gone:
-            if not flight.terminating and clock() > patient_until:
-                flight.terminating = True
-                await self._insist(flight, "terminate")
-            await asyncio.sleep(_TICK / 5)
-        await self._insist(flight, "release")
+    def _on_cleared(self, flight: Flight) -> None:
         self._flights.pop(flight.attempt, None)
         self._exchange.slot_freed()
-
-    async def _insist(self, flight: Flight, what: str) -> None:
-        assert self._place is not None
-        act = getattr(self._place.compute, what)
-        backoff = Backoff()
-        while True:
-            try:
-                await self._move(lambda: act(flight.work))
-            except ComputeError as error:
-                await backoff.wait(error)
-            else:
-                return
 
     def _do(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
@@ -298,7 +273,7 @@ class Launcher:
         living = [flight for flight in self._flights.values() if not flight.over]
         held = {flight.attempt for flight in living} | self._exchange.unsent
         waits = tuple(wait for flight in living if (wait := flight.news()) is not None)
-        beat = Heartbeat(worker=self._worker, attempts=tuple(held), launcher=True, waits=waits)
+        beat = Heartbeat(worker=self._worker, attempts=tuple(held), launcher=True, waits=waits, trouble=self._trouble())
         number = self._beats + 1
         try:
             reply = await self._call(lambda: self._api.heartbeat(beat))
@@ -318,7 +293,7 @@ class Launcher:
             flight.cancelling |= name in reply.cancel
             if name in reply.lost and not flight.over:
                 flight.over = True
-                self._clear(flight)
+                self._ground.clear(flight)
         if reply.waiting:
             self._exchange.work_waits()
         if reply.check and not self._checking:

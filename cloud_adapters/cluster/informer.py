@@ -91,7 +91,12 @@ class Informer:
     def list_jobs(self) -> None:
         """Look which Jobs there are. A launch that is under way may be missing from the answer; it stays known."""
         asked = time.monotonic()
-        found = self._our_jobs()
+        try:
+            found = self._our_jobs()
+        except ComputeError as error:
+            self._note_silence(error)
+            raise
+        self._answered()
         with self._lock:
             young = {name for name, at in self._born.items() if at > asked - _YOUNG_SECONDS and name in self._jobs}
             self._jobs = dict.fromkeys(young, False) | found

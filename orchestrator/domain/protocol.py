@@ -133,6 +133,8 @@ class Heartbeat(Model):
     draining: bool = False
     launcher: bool = False
     waits: tuple[PodWait, ...] = Field(default=(), max_length=MAX_BATCH)
+    trouble: Annotated[_Sentence, StringConstraints(max_length=2048)] | None = None
+    """Why this launcher claims nothing just now, for the jobs that wait for it."""
 
 
 class HeartbeatReply(Model):

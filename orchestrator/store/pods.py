@@ -79,6 +79,20 @@ _SAY = f"""
 """
 
 
+_TROUBLE = """
+    UPDATE jobs j SET message = :words
+    FROM workers w WHERE w.id = :worker AND j.pool_id = w.pool_id AND j.state = 'DISPATCHED' AND j.message <> :words
+    RETURNING j.id
+"""
+
+
+def trouble(connection: Connection, worker_id: int, words: str) -> None:
+    """Let the jobs that wait in the window of a launcher say why it claims none."""
+    told = list(connection.execute(text(_TROUBLE), {"worker": worker_id, "words": words}).scalars())
+    if told:
+        notify(connection, {JOBS: told})
+
+
 def say(connection: Connection, worker_id: int, waits: Sequence[tuple[AttemptId, PodWait]]) -> None:
     """Write down beside their jobs why attempts wait, or where they run: only while they live, only what is new."""
     if not waits:

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.pods import Check
 from orchestrator.domain.spec import Placement, Resources, Retry
@@ -147,15 +149,12 @@ def test_a_silent_api_server_and_a_forgotten_history_restart_nothing(field: Fiel
     job = field.run("sh", "-c", f"echo up; while ! test -e {gate}; do sleep 0.1; done", runtime="pod")
     field.running(job, "up")
     field.cluster.faults.down = True
-    beats = field.sql("SELECT heartbeat_at FROM workers")
-    until(
-        lambda: field.sql("SELECT FROM workers WHERE heartbeat_at > %s + interval '6 seconds'", beats[0].heartbeat_at)
-    )
+    late = field.run("true", runtime="pod")
+    until(lambda: says(field, late, "has not answered its launcher since"))
     field.cluster.objects.forget()
     field.cluster.faults.down = False
     gate.touch()
-    (view,) = field.ended(job)
-    assert (view.state, len(view.attempts)) == (JobState.SUCCEEDED, 1)
+    assert [(view.state, len(view.attempts)) for view in field.ended(job, late)] == [(JobState.SUCCEEDED, 1)] * 2
 
 
 def test_a_creation_whose_answer_got_lost_makes_one_job(field: Field, pool: str) -> None:
@@ -251,3 +250,27 @@ def test_a_bare_torchrun_trains_on_all_nodes(field: Field, pool: str) -> None:
     (view,) = field.ended(job)
     assert view.state is JobState.SUCCEEDED, view.message
     assert "sum 3 of 2" in [line.text for line in job.logs()]
+
+
+def test_the_command_line_adds_checks_and_removes(
+    field: Field, pool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEUTRINO_API_URL", field.stack.url)
+    monkeypatch.setenv("NEUTRINO_TOKEN", field.stack.admin_token)
+    good, expired = str(field.cluster.kubeconfig()), field.cluster.folder / "expired"
+    expired.write_text(Path(good).read_text().replace("kube-token-for-tests", "an-old-token"))
+    for name, path in (("good", good), ("expired", str(expired)), ("lost", "/nowhere/kubeconfig")):
+        assert main(["cluster", "add", name, "--kubeconfig", path]) == 0
+    assert main(["cluster", "list", "-o", "name"]) == 0
+    assert {"double", "good", "expired", "lost"} <= set(capsys.readouterr().out.split())
+    assert main(["cluster", "check", "good", "--here"]) == 0
+    assert "All that is needed" in capsys.readouterr().out
+    assert main(["cluster", "check", "expired", "--here"]) == 1
+    assert "does not know these credentials" in capsys.readouterr().out
+    assert main(["cluster", "check", "lost", "--here"]) == 1
+    assert "/nowhere/kubeconfig cannot be used" in capsys.readouterr().out
+    assert main(["cluster", "check", "good"]) == 5
+    assert "No launcher of cluster good is online" in capsys.readouterr().err
+    assert main(["cluster", "remove", "good"]) == 0
+    assert main(["pool", "create", "odd", "--store", "file:///x", "--cluster", "double", "--gpu", "H1000"]) == 5
+    assert "Did you mean H100?" in capsys.readouterr().err

@@ -77,6 +77,8 @@ def heartbeat(db: Db, caller: WorkerOrAttempt, beat: Heartbeat) -> HeartbeatRepl
         if not beat.launcher:
             return reply
         pods.say(connection, worker_id, [(decode_attempt(one.attempt), one) for one in beat.waits])
+        if beat.trouble:
+            pods.trouble(connection, worker_id, beat.trouble)
         check, drain = clusters.is_asked(connection, worker_id)
         return reply.model_copy(update={"check": check, "drain": drain or reply.drain})
 
