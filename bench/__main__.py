@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from bench import jobs, limit, listing, memory, seed, versions
 from bench.figures import Figure, show
+from bench.transfer import __main__ as transfers
 from orchestrator.embedded.stack import Stack
 from orchestrator.store.session import Database
 
@@ -59,6 +60,7 @@ def main() -> None:
         figures += listing.figures(stack.url, stack.admin_token, chosen.rows)
         database.close()
     figures.append(versions.figure())
+    figures += transfers.figures()
     show(figures)
 
 

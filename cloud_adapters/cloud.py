@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 20
+FINISH_TIMEOUT_S = 300  # putting a large object together may take the service minutes, in which it says nothing
 
 
 class CloudStore(ABC):

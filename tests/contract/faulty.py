@@ -14,11 +14,13 @@ from urllib.parse import SplitResult, urlsplit
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way. `body` may be changed before it is forwarded, `answer` before it is returned."""
+    """One request on its way. `body` and `headers` (names in lower case) may be changed before it is forwarded,
+    `answer` before it is returned."""
 
     method: str
     path: str
     body: bytearray
+    headers: dict[str, str] = field(default_factory=dict)
     answer: bytearray = field(default_factory=bytearray)
 
 
@@ -67,12 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.server.faults
         body = bytearray(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         with faults.lock:
-            exchange = Exchange(self.command, self.path, body)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            exchange = Exchange(self.command, self.path, body, headers)
             verdict = faults.before(exchange)
         if verdict:
             self.refuse(verdict)
             return
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in {"connection", "expect"}}
+        headers = {name: value for name, value in exchange.headers.items() if name not in {"connection", "expect"}}
         self.upstream.request(self.command, self.path, bytes(exchange.body), headers)
         response = self.upstream.getresponse()
         exchange.answer = bytearray(response.read())
