@@ -10,11 +10,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from cloud_adapters import artifacts
 from cloud_adapters.registry import open_store
+from cloud_adapters.retrying import RetryingStore
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef, PublishCheckpoint, Resumed
 from orchestrator.domain.spec import SourceFile
@@ -43,7 +45,7 @@ class Depot:
     def publish(self, folder: Path, prefix: str) -> ArtifactUpload:
         """Upload a folder as an artifact. Raises a NeutrinoError when it cannot be stored."""
         uri = self._store()
-        store = open_store(uri)
+        store = _opened(uri)
         manifest = retried(lambda: artifacts.publish(store, prefix, folder))
         return ArtifactUpload(
             store=uri, prefix=prefix, digest=manifest.digest, size=manifest.size, files=len(manifest.files)
@@ -58,7 +60,7 @@ class Depot:
         committed = retried(
             lambda: self._api.checkpoint(PublishCheckpoint(attempt=attempt, step=step, artifact=upload))
         )
-        store = open_store(upload.store)
+        store = _opened(upload.store)
         for old in committed.superseded:
             try:
                 artifacts.discard(store, old)
@@ -111,6 +113,12 @@ class Depot:
             total -= entry.stat().st_size
             with contextlib.suppress(FileNotFoundError):  # another thread was faster
                 entry.unlink()
+
+
+@lru_cache(maxsize=4)
+def _opened(uri: str) -> RetryingStore:
+    """A store, opened once: looking for its credentials takes longer than a small checkpoint."""
+    return open_store(uri)
 
 
 def _sha256(data: bytes) -> str:

@@ -42,7 +42,7 @@ _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AZURE_STORAGE_KEY": servers.AZURITE_KEY,
-    "NEUTRINO_LEASE_SECONDS": "10",
+    "NEUTRINO_LEASE_SECONDS": "16",  # when it ends, a dead worker does not count as online any more (15 s)
     "NEUTRINO_DRAIN_SECONDS": "20",
     "OMP_NUM_THREADS": "1",
 }
