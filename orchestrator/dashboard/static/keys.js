@@ -4,6 +4,13 @@ let going = 0;
 
 const rows = () => [...document.querySelectorAll("tr[data-href], [data-row][data-href]")];
 
+// Rows that are drawn anew in between keep the mark.
+let marked = null;
+document.addEventListener("htmx:after:swap", () => {
+  const row = marked && rows().find((each) => each.dataset.href === marked);
+  if (row) row.setAttribute("aria-selected", "true");
+});
+
 function walk(step) {
   const all = rows();
   if (!all.length) return;
@@ -11,6 +18,7 @@ function walk(step) {
   const next = all[Math.min(all.length - 1, Math.max(0, at + step))];
   for (const row of all) row.removeAttribute("aria-selected");
   next.setAttribute("aria-selected", "true");
+  marked = next.dataset.href;
   next.scrollIntoView({ block: "nearest" });
 }
 
