@@ -24,14 +24,14 @@ class Pod(threading.Thread):
 
     def __init__(self, name: str, pod: Object, node: Node) -> None:
         super().__init__(name=name, daemon=True)
-        self._pod = pod
+        self.template = pod
         self._node = node
         self._stopped = False
         self.codes: dict[str, int] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        spec = self._pod["spec"]
+        spec = self.template["spec"]
         for container in [*spec.get("initContainers", ()), *spec["containers"]]:
             if self._stopped:
                 return
@@ -93,8 +93,9 @@ class Node:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return inherited | given | {"NEUTRINO_ALIVE_FILE": alive}
 
-    def probe(self, pod: Pod, container: Object, probe: str) -> bool:
-        """Whether a probe that is a command succeeds."""
+    def probe(self, pod: Pod, probe: str) -> bool:
+        """Whether a probe of the pod's last container, a command, succeeds."""
+        container = pod.template["spec"]["containers"][-1]
         command = container[probe]["exec"]["command"]
         done = subprocess.run(command, env=self.environment(pod.name, container), timeout=_SECONDS, check=False)
         return done.returncode == 0

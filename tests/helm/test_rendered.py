@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from functools import cache
@@ -45,7 +46,13 @@ def test_lint_finds_nothing(case: str) -> None:
 def test_every_object_fits_the_schema_of_kubernetes(release: Release) -> None:
     for one in release.objects:
         if one["kind"] not in FOREIGN:
-            kubernetes_validate.validate(one, KUBERNETES, strict=True)
+            _validate(json.dumps(one, sort_keys=True))
+
+
+@cache
+def _validate(document: str) -> None:
+    """Once for each document: most are the same in several cases, and the check is slow."""
+    kubernetes_validate.validate(json.loads(document), KUBERNETES, strict=True)
 
 
 def test_nothing_foreign_is_in_a_bare_release() -> None:
@@ -178,7 +185,6 @@ def test_what_scales_has_no_fixed_number_and_is_there() -> None:
 
 
 def test_probes_ask_for_routes_that_the_api_has(release: Release) -> None:
-    routes = set(create_app(Database("postgresql://nobody@nowhere/nothing")).openapi()["paths"])
     asked = {
         container[probe]["httpGet"]["path"]
         for _, pod in release.pods()
@@ -188,7 +194,12 @@ def test_probes_ask_for_routes_that_the_api_has(release: Release) -> None:
     }
     scraped = {end["path"] for one in release.of("ServiceMonitor") for end in one["spec"]["endpoints"]}
     assert {"/healthz", "/readyz"} <= asked
-    assert asked | scraped <= routes
+    assert asked | scraped <= _routes()
+
+
+@cache
+def _routes() -> frozenset[str]:
+    return frozenset(create_app(Database("postgresql://nobody@nowhere/nothing")).openapi()["paths"])
 
 
 def test_every_container_says_what_it_needs(release: Release) -> None:
