@@ -33,6 +33,7 @@ _RETRY_MS = 20
 _LOOK_MS = 100  # at the number of processes, and at the deadline
 _MOST_NEWS = 200
 _OOM_SCORE = "600"
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h
 
 
 def clock() -> float:
@@ -225,7 +226,13 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
 
 def _bound_processes(more: int) -> None:
     """Let this account have so many processes and threads more than the machine has now. The kernel does not hold root
-    to this; for others it keeps a fork bomb from growing while we wait for a processor."""
+    to this; for others it keeps a fork bomb from growing while we wait for a processor.
+
+    In a container we see our own processes only, while the kernel counts those of this account on the whole machine;
+    there `pids.max` is the bound.
+    """
+    if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_PID_NAMESPACE:  # noqa: PTH116 - pathlib is not worth its pages
+        return
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     wanted = proctree.tasks() + more
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
