@@ -175,3 +175,17 @@ def test_nonsense_is_refused_before_anything_moves(
     assert told in seen.err
     assert not seen.out
     assert "Traceback" not in seen.err
+
+
+def test_the_server_opens_only_folders_that_it_was_given(neutrino: Cli, tmp_path: Path) -> None:
+    """`neutrino up` sets NEUTRINO_FILE_ROOTS: a pool's store elsewhere on the machine is refused, as is nonsense."""
+    for store in (
+        "file:///etc",
+        "file:///etc/passwd",
+        tmp_path.as_uri(),
+        "s3://b?endpoint=http://169.254.169.254",
+        "x",
+    ):
+        refused = neutrino("pool", "create", "elsewhere", "--store", store)
+        assert refused.returncode == 5, (store, refused.stderr)
+    assert "elsewhere" not in neutrino("pool", "list").stdout
