@@ -1,5 +1,5 @@
 """The contract of places that run work, kept by processes of this machine and by Kubernetes: by the API double, and by
-a real cluster when $NEUTRINO_TEST_KUBECONFIG names one (namespace `neutrino-test`, image $NEUTRINO_TEST_IMAGE)."""
+the cluster of $KUBECONFIG when it has the namespace `neutrino-test` (with the image $NEUTRINO_TEST_IMAGE)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from cloud_adapters.compute import Compute
 from cloud_adapters.compute_testing import ComputeContract
 from cloud_adapters.processes import ProcessCompute
 from orchestrator.domain.pods import ClusterKind, ClusterRef, PodSettings
+from tests.kube import envtest
 from tests.kube.cluster import Cluster
 
-_REAL = os.environ.get("NEUTRINO_TEST_KUBECONFIG")
+_REAL = envtest.open_real()
 
 
 @contextmanager
@@ -56,14 +57,14 @@ class TestDouble(ComputeContract):
             cluster.close()
 
 
-@pytest.mark.skipif(_REAL is None, reason="NEUTRINO_TEST_KUBECONFIG names no cluster")
+@pytest.mark.skipif(_REAL is None, reason="KUBECONFIG names no cluster with the namespace neutrino-test")
 class TestReal(ComputeContract):
     python = "python"
 
     @pytest.fixture
     def compute(self) -> Iterator[Compute]:
-        ref = ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=_REAL, namespace="neutrino-test")
-        api, namespace = open_cluster(ref)
+        assert _REAL is not None
+        api, namespace = _REAL
         remove_jobs(api, namespace, "test")
         image = os.environ.get("NEUTRINO_TEST_IMAGE", "python:3.11-slim")
         with watched(KubernetesCompute(api, Spot(namespace, "test", PodSettings(), image))) as compute:

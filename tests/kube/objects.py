@@ -73,6 +73,8 @@ class Objects:
             thing["apiVersion"], thing["kind"] = KINDS[resource]
             if resource == "secrets":
                 thing["data"] = {**thing.get("data", {}), **thing.pop("stringData", {})}
+            if resource == "pods":
+                thing.setdefault("status", {"phase": "Pending"})
             return self._store("ADDED", resource, thing)
 
     def replace(self, resource: str, thing: Json) -> Json:

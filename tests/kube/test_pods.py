@@ -78,7 +78,7 @@ def test_cancelled_means_that_the_pods_are_gone(field: Field, pool: str) -> None
     job.cancel()
     (view,) = field.ended(job)
     assert view.state is JobState.CANCELLED
-    assert field.pods(job) == []
+    assert not any(name in field.cluster.running for name in field.pods(job))
 
 
 def test_a_pod_that_is_deleted_by_hand_is_another_attempt(field: Field, pool: str) -> None:
@@ -150,7 +150,7 @@ def test_a_silent_api_server_and_a_forgotten_history_restart_nothing(field: Fiel
     field.running(job, "up")
     field.cluster.faults.down = True
     late = field.run("true", runtime="pod")
-    until(lambda: says(field, late, "has not answered its launcher since"))
+    until(lambda: says(field, late, "Its pod cannot be made yet. Kubernetes says: the server is currently unable"))
     field.cluster.objects.forget()
     field.cluster.faults.down = False
     gate.touch()
@@ -272,5 +272,6 @@ def test_the_command_line_adds_checks_and_removes(
     assert main(["cluster", "check", "good"]) == 5
     assert "No launcher of cluster good is online" in capsys.readouterr().err
     assert main(["cluster", "remove", "good"]) == 0
-    assert main(["pool", "create", "odd", "--store", "file:///x", "--cluster", "double", "--gpu", "H1000"]) == 5
+    store = f"file://{field.stack.data_dir}/store"
+    assert main(["pool", "create", "odd", "--store", store, "--cluster", "double", "--gpu", "H1000"]) == 5
     assert "Did you mean H100?" in capsys.readouterr().err
