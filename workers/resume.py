@@ -38,14 +38,21 @@ def fetch_first(sources: Sequence[CheckpointRef], folder: Path, own: str) -> Sta
     first: NeutrinoError | None = None
     for patience in (_IMPATIENT if len(sources) > 1 else _PATIENT, _PATIENT):
         skipped.clear()
+        silent: dict[str, str] = {}  # stores that do not answer in this round, and what they were asked in vain
         for source in sources:
+            if why := silent.get(source.store):
+                skipped.append(Skipped(step=source.step, store=source.store, why=why))
+                continue
             try:
                 store = RetryingStore(open_store(source.store).inner, patience)
                 near = {} if source.store == own else _here(sources, own)
                 artifacts.fetch(store, source.prefix, source.digest, folder, near=near)
             except NeutrinoError as error:
                 first = first or error
-                skipped.append(Skipped(step=source.step, store=source.store, why=str(error)[:_LONGEST_WHY]))
+                why = str(error)[:_LONGEST_WHY]
+                skipped.append(Skipped(step=source.step, store=source.store, why=why))
+                if error.retryable:
+                    silent[source.store] = why
             else:
                 return Staged(source.step, source.store, tuple(skipped))
     assert first is not None, "there is at least one source"

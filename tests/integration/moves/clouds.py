@@ -99,6 +99,12 @@ class Clouds:
         row = self.sql("SELECT store, prefix FROM replicas WHERE artifact_id = %s", decode("a", artifact.id))[0]
         return json.loads(b"".join(open_file(open_store(row.store), row.prefix, "result.json")))["value"]
 
+    def neutrino(self, *arguments: str) -> str:
+        """What the command writes to standard output."""
+        address = {"NEUTRINO_API_URL": self.stack.url, "NEUTRINO_TOKEN": self.stack.admin_token}
+        command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+        return subprocess.run(command, env=os.environ | address, check=True, capture_output=True, text=True).stdout
+
     def lose_store(self, cloud: str) -> None:
         """End the store of a cloud, with all that it holds."""
         self.servers.pop(cloud).close()

@@ -135,7 +135,7 @@ def test_a_job_that_has_not_begun_goes_elsewhere_at_once(clouds: Clouds) -> None
 
 
 def test_a_checkpoint_on_request_and_what_a_move_would_carry(clouds: Clouds) -> None:
-    job = clouds.grow("asked", ["aws"], steps=400, every=1000)
+    job = clouds.grow("asked", ["aws"], steps=400, every=1000, pause=0.02)
     clouds.running_on(job, "aws")
     job.checkpoint()
     clouds.checkpointed(job)
@@ -147,6 +147,10 @@ def test_a_checkpoint_on_request_and_what_a_move_would_carry(clouds: Clouds) -> 
     moving = {one.pool: (one.bytes_to_move, one.egress_usd) for one in why.considered}
     assert moving["aws"] == (0, 0)
     assert moving["gcp"] == (plan.bytes_to_move, plan.egress_usd)
+    said = clouds.neutrino("migrate", "job", job.id, "--to", "gcp", "--dry-run")
+    assert said.splitlines()[0] == f"{job.id}  aws → gcp (pool gcp)"
+    assert "to move for $0.00; away for about 3s" in said
+    assert "gcp    fits, 2 of 2 slots free; " in clouds.neutrino("why", job.id)
     ended = clouds.ended(job)
     assert (ended.state, len(ended.attempts)) == (JobState.SUCCEEDED, 1)
     assert clouds.result(job) == chain.after(400)
