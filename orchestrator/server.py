@@ -29,7 +29,7 @@ class Front:
         self._api = create_api(database)
         self._changes: Changes = self._api.state.changes
         self._dashboard = Requests(create_dashboard(database, self._changes))
-        routes = [*self._api.openapi()["paths"], "/docs", "/redoc", "/openapi.json", "/metrics"]
+        routes = [*self._api.openapi()["paths"], "/openapi.json", "/metrics"]
         self._firsts = frozenset(path.split("/")[1] for path in routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -65,6 +65,8 @@ def create_app(database: Database) -> FastAPI:
         version=VERSION,
         summary="One control plane for AI jobs on every cloud",
         lifespan=life,
+        docs_url=None,  # its page would load scripts from another host; the document is at /openapi.json
+        redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.database = database

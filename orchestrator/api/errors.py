@@ -31,12 +31,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = MAX_FILE_BYTES
+MAX_DOCUMENT_BYTES = 4 * 1024**2
+_BULKY = ("/v1/files/", "/v1/worker/")
 
 
-def too_large() -> TooLarge:
-    """The error for a body that is larger than MAX_BODY_BYTES."""
+def most_bytes(path: str) -> int:
+    """How large a request's body may be. Documents become many times as large when they are read; files do not, and
+    workers are ours."""
+    return MAX_BODY_BYTES if path.startswith(_BULKY) else MAX_DOCUMENT_BYTES
+
+
+def too_large(path: str) -> TooLarge:
+    """The error for a body that is larger than it may be."""
     return TooLarge(
-        f"The request body is larger than {MAX_BODY_BYTES // 1024**2} MiB.",
+        f"The request body is larger than {most_bytes(path) // 1024**2} MiB.",
         hint="Send large data through a store, and many jobs in several batches.",
     )
 
@@ -80,7 +88,7 @@ def _no_json(text: str, position: int, why: str) -> FieldError:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
-        return _answer(request, too_large())
+        return _answer(request, too_large(request.url.path))
     if error.status_code == 400:  # FastAPI could not read the body
         fault = FieldError("", "is not JSON that can be read", "Send JSON in UTF-8, of few levels and short numbers.")
         return _answer(request, InvalidSpec.of([fault]))

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator import metrics, traces
-from orchestrator.api.errors import MAX_BODY_BYTES, too_large
+from orchestrator.api.errors import most_bytes, too_large
 from orchestrator.api.openapi import PROBLEM
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, TooLarge
 
@@ -54,11 +54,11 @@ class Requests:
         started = time.perf_counter()
         try:
             length = headers.get(b"content-length", b"0")
-            if length.isdigit() and int(length) > MAX_BODY_BYTES:
-                raise too_large()
+            if length.isdigit() and int(length) > most_bytes(scope["path"]):
+                raise too_large(scope["path"])
             if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
                 raise InvalidSpec.of([FieldError("url", "contains a NUL character, which nothing here is named with")])
-            await self._app(scope, _bounded(receive), answer)
+            await self._app(scope, _bounded(receive, most_bytes(scope["path"])), answer)
         except (TooLarge, InvalidSpec) as error:
             if answer.status is not None:
                 raise
@@ -85,7 +85,7 @@ def _time(scope: Scope, status: int | None, seconds: float) -> None:
     metrics.REQUESTS.labels(method, _route(scope), str(status or 499)).observe(seconds)
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, most: int) -> Receive:
     """Count what arrives: a chunked body has no length beforehand."""
     arrived = 0
 
@@ -93,7 +93,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal arrived
         message = await receive()
         arrived += len(message.get("body", b""))
-        if arrived > MAX_BODY_BYTES:
+        if arrived > most:
             raise HTTPException(413)  # the one exception that FastAPI lets through while it reads a body
         return message
 

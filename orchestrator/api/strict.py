@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, UnsupportedMedia, nearest
+
+_MOST_FAULTS = 20
+_LONGEST_PATH = 500
 
 
 async def strictly(request: Request) -> None:
@@ -28,7 +32,7 @@ async def strictly(request: Request) -> None:
 def _unknown_parameters(request: Request, dependant: Dependant) -> list[FieldError]:
     known = sorted(_parameters(dependant))
     faults = []
-    for name in dict.fromkeys(request.query_params.keys()):
+    for name in islice(dict.fromkeys(request.query_params.keys()), _MOST_FAULTS):
         if name not in known:
             guess = nearest(name, known)
             listed = f"Known here: {', '.join(known)}." if known else "This route has none."
@@ -72,16 +76,21 @@ def doubled_keys(body: bytes) -> list[FieldError]:
         return found[-1]
 
     document = json.loads(body, object_pairs_hook=hook)
-    paths = _paths(document, "") if found else ()
+    paths = islice(_paths(document, ""), _MOST_FAULTS) if found else ()
     return [FieldError(path, "stands here twice", "Keep one of them.") for path in paths]
 
 
 def _paths(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, _Doubled):
-        yield from (f"{path}.{key}" if path else key for key in value.keys_twice)
+        yield from (_below(path, key) for key in value.keys_twice)
     if isinstance(value, dict):
         for key, child in value.items():
-            yield from _paths(child, f"{path}.{key}" if path else key)
+            yield from _paths(child, _below(path, key))
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from _paths(child, f"{path}[{index}]")
+
+
+def _below(path: str, key: str) -> str:
+    """The path of a key, cut: a request of some megabytes must not become an answer of many more."""
+    return (f"{path}.{key[:80]}" if path else key[:80])[:_LONGEST_PATH]

@@ -49,7 +49,8 @@ class CreateNotification(Model):
 def _is_url(text: str) -> bool:
     try:
         split = urlsplit(text)
-        return (
+        (split.hostname or "").encode("idna")  # a label that is empty or too long raises
+        return text.isascii() and (
             split.scheme in {"http", "https"} and bool(split.hostname) and split.port != 0 and "@" not in split.netloc
         )
     except ValueError:

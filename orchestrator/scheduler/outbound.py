@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from orchestrator.domain.errors import NeutrinoError
 
 NETWORKS = "NEUTRINO_NOTIFY_NETWORKS"
 _TIMEOUT_SECONDS = 10.0
+_IN_ALL_SECONDS = 30.0
 _LONGEST_ANSWER = 2000  # characters that are kept of an answer that says no
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -46,6 +48,37 @@ def _may_reach(address: str, networks: Iterable[Network]) -> bool:
     return public or any(ip.version == network.version and ip in network for network in networks)
 
 
+class _Hurried(httpcore.NetworkStream):
+    """A connection that lives until its deadline, however slowly the other side goes on sending."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def _left(self, timeout: float | None) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout(f"it took longer than {_IN_ALL_SECONDS:g} s in all")
+        return left if timeout is None else min(left, timeout)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Hurried(self._stream.start_tls(ssl_context, server_hostname, self._left(timeout)), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class _Guard(httpcore.SyncBackend):
     """Connects to public addresses only."""
 
@@ -55,16 +88,14 @@ class _Guard(httpcore.SyncBackend):
     def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
         addresses = [str(address[0]) for *_, address in found]
-        for address in addresses:
-            if not _may_reach(address, self._networks):
-                raise Refused(
-                    f"{host} is {address}, which is not a public address.",
-                    hint=f"An operator may allow its network in {NETWORKS}.",
-                )
-        return super().connect_tcp(addresses[0], port, *rest, **options)
+        if not all(_may_reach(address, self._networks) for address in addresses):
+            # Without the address: what names mean in our network is not for everybody to know.
+            hint = f"Whoever runs the schedulers may allow its network in {NETWORKS}."
+            raise Refused(f"{host} is not a public address.", hint=hint)
+        return _Hurried(super().connect_tcp(addresses[0], port, *rest, **options), time.monotonic() + _IN_ALL_SECONDS)
 
     def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
         raise Refused("no URL leads to a socket of this machine")
@@ -75,7 +106,9 @@ class Outbound:
 
     def __init__(self) -> None:
         context = ssl.create_default_context()
-        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_Guard(allowed_networks()))
+        guard = _Guard(allowed_networks())
+        # A connection for each message: a deadline is one of a connection.
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=guard, max_keepalive_connections=0)
         self._timeout = dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT_SECONDS)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:

@@ -70,6 +70,9 @@ class Postman:
                 sent = self.deliver()
             except ServerUnavailable:
                 sent = 0
+            except Exception:
+                log.exception("the post stopped; going on")
+                sent = 0
             if not sent:
                 self._stopping.wait(_EVERY_SECONDS)
 
@@ -94,6 +97,10 @@ class Postman:
             return str(error), False
         except (NeutrinoError, OSError, smtplib.SMTPException) as error:
             return str(error) or type(error).__name__, True
+        except Exception as error:
+            # One letter that cannot even be tried must not keep all others from being sent.
+            log.exception("%s cannot be sent at all", letter.news.id)
+            return f"It cannot be sent. {type(error).__name__}: {error}", False
         return None, True
 
     def _webhook(self, letter: Letter, news: News) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from orchestrator.domain.ids import encode
 from orchestrator.domain.protocol import ArtifactUpload
 from orchestrator.domain.transfer import Place
 
@@ -111,12 +112,18 @@ _LANDED = """
 """
 
 
+_IS_OWN = """
+    SELECT starts_with(:prefix, 'artifacts/' || workspace_id || '/' || :name || '/') FROM jobs WHERE id = :job
+"""
+
+
 def landed(connection: Connection, job_id: int, copy: ArtifactUpload) -> int | None:
     """Make the copy that a job has finished visible to readers; the caller holds its attempt. Returns the artifact's
     row id; None when the copy is no longer wanted, and what was written is garbage."""
     values = {"job": job_id, "bytes": copy.size, **copy.model_dump(include={"store", "prefix", "digest"})}
     found: int | None = connection.execute(text(_LANDED), values).scalar()
-    if found is None:
+    # Only what the job itself has written: a report must not be able to name somebody else's files as garbage.
+    if found is None and connection.execute(text(_IS_OWN), values | {"name": encode("j", job_id)}).scalar_one():
         throw_away(connection, copy.store, copy.prefix, None)
     return found
 

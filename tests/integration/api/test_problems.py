@@ -194,3 +194,11 @@ def test_no_document_breaks_the_api(api: Api, path: str, document: Any) -> None:
     for fault in faults:
         assert _reachable(document, fault["path"]), fault
         assert "nput should" not in fault["message"], fault
+
+
+def test_doubled_keys_are_told_of_up_to_a_bound(api: Api) -> None:
+    body = '{"' + "k" * 100_000 + '": [' + ",".join(['{"a": 1, "a": 1}'] * 1000) + "]}"
+    answer = api("POST", "/v1/plan", "submitter", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 20
+    assert len(answer.text) < 20_000

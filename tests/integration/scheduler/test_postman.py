@@ -239,3 +239,24 @@ def _serve_mail(server: socket.socket, heard: list[str]) -> None:
                 return
             else:
                 say("250 fine")
+
+
+def test_a_letter_that_cannot_even_be_tried_keeps_no_other_from_being_sent(plane: Plane, receiver: Receiver) -> None:
+    subscribe(plane, name="broken", target=receiver.url, states=["CANCELLED"])
+    subscribe(plane, target=receiver.url, states=["CANCELLED"])
+    with plane.database.transaction() as connection:  # as one that an older release has accepted
+        connection.execute(text("UPDATE notifications SET target = 'https://h.example/ü' WHERE name = 'broken'"))
+    cancel(plane, *plane.submit())
+    assert Postman(plane.database).deliver() == 2
+    assert outcome(plane).delivered_at is not None
+    given_up = outcome(plane, "broken")
+    assert given_up.next_at is None
+    assert "cannot be sent" in (given_up.error or "")
+
+
+@pytest.mark.parametrize(
+    "target", ["https://h.example/ü", f"https://{'a' * 64}.com/", "https://a..b/", "ftp://x.org/", "https://u:p@x.org/"]
+)
+def test_urls_that_no_request_can_be_made_of_are_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="is not an http"):
+        CreateNotification.model_validate({"name": "ops", "kind": "webhook", "target": target})
