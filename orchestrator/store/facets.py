@@ -24,7 +24,7 @@ _KEYS = 6
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A value and how many jobs have it; with `more`, at least so many."""
+    """A value and how many jobs have it; with `more`, at least so many. Every state is a choice, also with none."""
 
     value: str
     count: int
@@ -119,6 +119,8 @@ def _of_some(connection: Connection, workspace_id: int, chosen: JobFilter) -> Fa
     rows: list[Any] = list(connection.execute(text(_SOME), {"ids": ids}))
     for row in rows:
         found.setdefault(row.facet, []).append(Choice(row.value, row.jobs, more))
+    seen = {choice.value for choice in found.get("state", ())}
+    found.setdefault("state", []).extend(Choice(state.value, 0, more) for state in JobState if state.value not in seen)
     labels = sorted(facet for facet in found if facet.startswith("label:"))
     kept = {facet for facet in found if not facet.startswith("label:")} | set(labels[:_KEYS])
     return {facet: _sorted(facet, choices) for facet, choices in found.items() if facet in kept}

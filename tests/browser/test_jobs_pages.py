@@ -186,6 +186,26 @@ def test_many_are_cancelled_and_retried_after_a_look_without_javascript(site: Si
     expect(page.locator(".verdict")).to_contain_text("H100")
 
 
+def test_a_running_job_is_asked_to_save_itself_and_cancelled(site: Site, open_as: OpenAs) -> None:
+    page = open_as("submitter", forgive=("409",))
+    job = site.run("bash", "-c", "echo up; sleep 60")
+    site.running(job, "up")
+    page.goto(f"{site.stack.url}/jobs/{job.id}")
+    page.get_by_role("button", name="Checkpoint").click()
+    expect(page.locator(".events")).to_contain_text("Asked to take a checkpoint now.")
+    page.locator("summary", has_text="Migrate").click()
+    page.get_by_label("To the cloud").select_option("local")
+    page.get_by_role("button", name="Show what it takes").click()
+    expect(page.locator("h1")).to_contain_text("runs on local already")
+    page.goto(f"{site.stack.url}/jobs/{job.id}")
+    page.locator("summary", has_text="Cancel").click()
+    page.get_by_role("button", name=f"Cancel {job.id}").click()
+    expect(page.locator(".verdict .state")).to_have_text("Cancelled", timeout=20_000)
+    expect(page.get_by_role("button", name="Retry")).to_be_hidden()  # the head is of the page that was loaded
+    page.reload()
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
 def test_viewers_can_do_nothing(site: Site, open_as: OpenAs, runs: list[str]) -> None:
     page = open_as("viewer", forgive=("403",))
     for path in ("/jobs", f"/jobs/{runs[0]}"):

@@ -77,6 +77,7 @@ def listing(
     columns = tuple(name for name in COLUMNS if name in col) or USUAL
     context: dict[str, Any] = {"asked": asked, "sort": sort, "columns": columns, "all_columns": COLUMNS}
     context |= {"orders": browse.ORDERS, "done": _done(did), "address": lambda **changes: _address(request, **changes)}
+    context["effort"] = browse.EFFORT
     context["listed_here"] = _address(request, q=asked.text)
     with db.transaction() as connection:
         if request.headers.get("HX-Target") and shown:

@@ -75,6 +75,7 @@ def page(
         log=log,
         ranks=log_pages.ranks(log.lines),
         forwards=begin is not None,
+        effort=log_pages.EFFORT,
         live=log.later is None and not context["job"].state.terminal,
         address=address,
         job_id=context["job"].id,
