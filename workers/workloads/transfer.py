@@ -96,7 +96,7 @@ def _copy_from(source: Place, destination: ObjectStore, order: Order, tell: Tell
                 "transfer/usd": report.cost.usd,
             },
             "note": f"{order.files} files, {format_bytes(order.size)} in {order.target.store}: "
-            f"{format_bytes(counts.sent)} sent, {format_bytes(counts.copied_inside + counts.already_there)} were there. "
+            f"{format_bytes(counts.sent)} sent, {format_bytes(counts.copied_inside + counts.already_there)} there. "
             f"Proof: {report.proof}.",
         }
     )
