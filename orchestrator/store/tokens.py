@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from orchestrator.domain.errors import Conflict, NotFound
+from orchestrator.domain.errors import Conflict, NotFound, PermissionDenied
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.views import CreateToken, TokenCreated, TokenView
 from orchestrator.store.attempts import TOKEN_PREFIX, token_hash
@@ -30,11 +30,13 @@ class Principal:
     worker_id: int | None = None
 
 
-_BY_HASH = """
+_HOME = "(SELECT min(id) FROM workspaces)"
+_BY_HASH = f"""
     SELECT t.id, t.workspace_id, w.name AS workspace, t.user_name, t.role,
       t.last_used_at IS NULL OR t.last_used_at < clock_timestamp() - interval '1 minute' AS stale
     FROM tokens t JOIN workspaces w ON w.id = t.workspace_id
     WHERE t.hash = :hash AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > clock_timestamp())
+      AND (t.role <> 'worker' OR t.workspace_id = {_HOME})
 """
 _TOUCH = "UPDATE tokens SET last_used_at = clock_timestamp() WHERE id = :id"
 _BY_ATTEMPT = f"""
@@ -59,6 +61,16 @@ def authenticate(connection: Connection, secret: str) -> Principal | None:
     if row.stale:
         connection.execute(text(_TOUCH), {"id": row.id})
     return Principal(row.id, row.workspace_id, row.workspace, row.user_name, row.role)
+
+
+def require_installation(connection: Connection, workspace_id: int) -> None:
+    """Pools, clusters and workers serve every workspace, so that only those of the first one, which came with the
+    installation, may change them. Raises PermissionDenied."""
+    if not connection.execute(text(f"SELECT {_HOME} = :id"), {"id": workspace_id}).scalar_one():
+        raise PermissionDenied(
+            "This concerns every workspace, and yours is not the one that the installation began with.",
+            hint="Ask whoever runs the installation.",
+        )
 
 
 def workspace_id(connection: Connection, name: str) -> int:
@@ -101,7 +113,10 @@ def _fields(row: Row[Any]) -> dict[str, Any]:
 
 
 def create(connection: Connection, workspace_id: int, wanted: CreateToken) -> TokenCreated:
-    """Make a token; this is the only time its secret is known."""
+    """Make a token; this is the only time its secret is known. A worker is given the jobs of every workspace, so that
+    a token for one needs `require_installation`."""
+    if wanted.role == "worker":
+        require_installation(connection, workspace_id)
     secret = USER_PREFIX + secrets.token_urlsafe(32)
     return TokenCreated(token=secret, **_fields(_insert(connection, workspace_id, wanted, secret)))
 

@@ -41,6 +41,7 @@ def create_pool(request: Request, db: Db, caller: Admin, key: IdempotencyKey, po
     """Add a pool. Its store is not contacted, but its address must be one that may be used."""
     check_store(pool.store)
     with db.transaction() as connection:
+        tokens.require_installation(connection, caller.workspace_id)
 
         def effect() -> dict[str, Any]:
             pools.create(connection, pool)
@@ -62,9 +63,10 @@ def list_workers(db: Db, caller: Viewer, limit: Limit = 50, cursor: Cursor = Non
 
 
 @router.post("/workers/{worker_id}/drain", status_code=202)
-def drain_worker(db: Db, caller: Operator, worker_id: str) -> WorkerView:  # noqa: ARG001
+def drain_worker(db: Db, caller: Operator, worker_id: str) -> WorkerView:
     """Ask a worker to checkpoint what it runs, give it back, and exit. Draining twice is the same as once."""
     with db.transaction() as connection:
+        tokens.require_installation(connection, caller.workspace_id)
         row_id, view = pools.drain(connection, worker_id)
         notify(connection, {WORKERS: [row_id]})
     return view

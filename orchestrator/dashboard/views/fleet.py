@@ -15,7 +15,7 @@ from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import encode
 from orchestrator.domain.views import WorkerView
 from orchestrator.queues import queue_for_pool
-from orchestrator.store import clusters, overview, pools
+from orchestrator.store import clusters, overview, pools, tokens
 from orchestrator.store.listing import decode_cursor, encode_cursor
 from orchestrator.store.notify import WORKERS, notify
 from orchestrator.store.session import Connection
@@ -43,7 +43,7 @@ def queues(request: Request, db: Db, viewer: Viewer) -> Response:
 @router.post("/queues/{pool}/price")
 def set_pool_price(
     db: Db,
-    viewer: ActingAdmin,  # noqa: ARG001 - asking for the viewer is the check
+    viewer: ActingAdmin,
     pool: str,
     usd_per_hour: Annotated[str, Form(max_length=20)] = "",
 ) -> Response:
@@ -55,6 +55,7 @@ def set_pool_price(
     if price is not None and not 0 <= price <= 1_000_000:
         raise InvalidSpec.of([FieldError("usd_per_hour", f"{usd_per_hour!r} is no price", "Write dollars, like 2.50.")])
     with db.transaction() as connection:
+        tokens.require_installation(connection, viewer.workspace_id)
         pools.set_price(connection, pool, price)
     return RedirectResponse("/queues", status_code=303)
 
@@ -92,9 +93,10 @@ def workers(request: Request, db: Db, viewer: Viewer, cursor: str | None = None)
 
 
 @router.post("/workers/{worker_id}/drain")
-def drain_worker(db: Db, viewer: ActingOperator, worker_id: str) -> Response:  # noqa: ARG001
+def drain_worker(db: Db, viewer: ActingOperator, worker_id: str) -> Response:
     """Let a worker checkpoint what it runs, give it back, and exit."""
     with db.transaction() as connection:
+        tokens.require_installation(connection, viewer.workspace_id)
         row_id, _ = pools.drain(connection, worker_id)
         notify(connection, {WORKERS: [row_id]})
     return RedirectResponse("/workers", status_code=303)

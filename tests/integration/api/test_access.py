@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from sqlalchemy import text
 
 from orchestrator.domain.ids import decode_attempt
 from orchestrator.scheduler.dispatcher import dispatch
@@ -252,3 +253,33 @@ def test_no_token_is_written_to_the_log(api: Api, lease: dict[str, Any], caplog:
     assert "GET /v1/whoami 200" in caplog.text
     for secret in (made, lease["token"], "nu_secret-of-a-stranger", "hunter2", *api.tokens.values()):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/pools", {"name": "mine", "store": "s3://bucket"}),
+        ("POST", "/v1/tokens", {"name": "w", "user": "eve", "role": "worker"}),
+        ("POST", "/v1/clusters", {"name": "mine", "kind": "kubeconfig"}),
+        ("POST", "/v1/clusters/theirs/drain", None),
+        ("DELETE", "/v1/clusters/theirs", None),
+        ("POST", "/v1/workers/{worker}/drain", None),
+    ],
+)
+def test_an_admin_of_another_workspace_cannot_touch_what_serves_all(
+    api: Api, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    answer = api(method, path.format(worker=api.worker()), "stranger", **({"json": body} if body else {}))
+    assert answer.status_code == 403, answer.text
+    assert "every workspace" in answer.json()["detail"]
+
+
+def test_a_worker_token_of_another_workspace_is_worth_nothing(api: Api) -> None:
+    token = api("POST", "/v1/tokens", json={"name": "w", "user": "ada", "role": "worker"}).json()["token"]
+    with api.database.transaction() as connection:  # as one that was made before this rule
+        connection.execute(
+            text(
+                "UPDATE tokens SET workspace_id = (SELECT max(id) FROM workspaces) WHERE name = 'w' AND user_name = 'ada'"
+            )
+        )
+    assert api("POST", "/v1/worker/register", token, json={}).status_code == 401
