@@ -59,7 +59,10 @@ def add(
     context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig.")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", help="Where the pods go.")] = None,
 ) -> None:
-    """Write down where a cluster is. No credential is stored: the launcher opens it with its own identity."""
+    """Write down where a cluster is.
+
+    No credential is stored: the launcher opens it with its own identity.
+    """
     from orchestrator.domain.pods import CreateCluster
 
     given = {
@@ -88,7 +91,10 @@ def check(
     ] = False,
     image: Annotated[str | None, typer.Option("--image", help="With --here: the worker image to try.")] = None,
 ) -> None:
-    """Look whether a cluster can do what is needed: permissions, GPUs, image, and the ways to API and store."""
+    """See what a cluster still lacks.
+
+    Tries permissions, GPUs, the image, and the ways to API and store.
+    """
     with connect() as client:
         checks = _look(client, name, image) if here else _ask(client, name)
     if output in {Format.JSON, Format.YAML}:
@@ -131,7 +137,7 @@ def _look(client: Any, name: str, image: str | None) -> Any:
 
 
 def drain(name: Name) -> None:
-    """Start nothing new there; what runs takes a checkpoint and goes on elsewhere."""
+    """Let all jobs of a cluster go on elsewhere."""
     with connect() as client:
         view = client.clusters.drain(name)
     note(f"{view.name} is draining. `neutrino cluster resume {view.name}` undoes that.")

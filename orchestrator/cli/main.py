@@ -143,7 +143,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "pool": ("Workers of one shape: list, create.", {"list": fleet.list_pools, "create": fleet.create_pool}),
     "cluster": (
-        "Where pools of pods live: add, list, check, drain, resume, remove.",
+        "Where pods run: add, list, check, drain, and more.",
         {
             "add": clusters.add,
             "list": clusters.list_clusters,

@@ -15,7 +15,7 @@ from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.pods import Check
 from orchestrator.domain.spec import Placement, Resources, Retry
 from orchestrator.domain.state import JobState, Reason
-from tests.acceptance.site import Job, until
+from tests.acceptance.site import Job, row_id, until
 from tests.kube.cluster import NAMESPACE
 from tests.kube.conftest import Field
 
@@ -151,6 +151,8 @@ def test_a_silent_api_server_and_a_forgotten_history_restart_nothing(field: Fiel
     field.cluster.faults.down = True
     late = field.run("true", runtime="pod")
     until(lambda: says(field, late, "Its pod cannot be made yet. Kubernetes says: the server is currently unable"))
+    kept = "SELECT FROM attempts WHERE job_id = %s AND lease_expires_at > started_at + interval '13 seconds'"
+    until(lambda: field.sql(kept, row_id(late)) and field.sql(kept, row_id(job)))
     field.cluster.objects.forget()
     field.cluster.faults.down = False
     gate.touch()
