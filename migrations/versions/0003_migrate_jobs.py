@@ -30,7 +30,7 @@ def upgrade() -> None:
         "attempts",
         sa.Column("asked", sa.Text(), nullable=True, comment="what the control plane wants of it: checkpoint or move"),
     )
-    op.create_check_constraint("ck_attempts_asked_known", "attempts", "asked IN ('checkpoint', 'move')")
+    op.create_check_constraint(op.f("ck_attempts_asked_known"), "attempts", "asked IN ('checkpoint', 'move')")
     op.create_table(
         "refusals",
         sa.Column("job_id", sa.BigInteger(), nullable=False),
@@ -46,7 +46,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo `upgrade`."""
     op.drop_table("refusals")
-    op.drop_constraint("ck_attempts_asked_known", "attempts")
+    op.drop_constraint(op.f("ck_attempts_asked_known"), "attempts")
     op.drop_column("attempts", "asked")
     op.drop_index("ix_jobs_standby", table_name="jobs", postgresql_where=_STANDBY)
     op.drop_column("jobs", "standby")
