@@ -42,7 +42,7 @@ class Flight:
         self.wait: PodWait | None = None
         self._told: PodWait | None = None
         self._had_pieces = False
-        self._seen = False
+        self.seen = False
         self._ended_at: int | None = None
 
     @staticmethod
@@ -73,7 +73,7 @@ class Flight:
         asked after that, says that the attempt still lives, the end is ours to report."""
         before = self.wait
         if status is not None:
-            self._seen = True
+            self.seen = True
             self._had_pieces |= bool(status.pieces)
         if self._ended(status):
             if self._ended_at is None:
@@ -94,7 +94,7 @@ class Flight:
 
     def _ended(self, status: Status | None) -> bool:
         if status is None:
-            return self._seen
+            return self.seen
         if status.pieces:
             return status.gone
         return self._had_pieces or status.doomed

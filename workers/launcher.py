@@ -37,7 +37,7 @@ from workers.backoff import Backoff
 from workers.clearing import Ground
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
-from workers.flight import Flight, work_name
+from workers.flight import Flight
 from workers.pulse import Pulse
 from workers.settings import Settings
 from workers.zygote import clock
@@ -236,6 +236,9 @@ class Launcher:
         if flight.over:
             self._ground.clear(flight)
             return
+        if status is None and not flight.seen and self._ready:
+            self._report(flight, Reason.INFRA_ERROR, _NO_JOB)
+            return
         if flight.take(status, self._beats):
             self._soon()
         if flight.verdict is not None:
@@ -305,13 +308,11 @@ class Launcher:
             self._consider(flight.work)
 
     async def _settle_orphans(self, orphans: tuple[str, ...]) -> None:
-        """Attempts that are ours, and that we did not name: pods of a predecessor, or claims that never became one."""
-        assert self._place is not None
+        """Attempts that are ours, and that we did not name: pods of a predecessor, or claims that never became any.
+        Which of them, is known once the cluster has been seen; until then they are kept."""
         await self._exchange.settled()
         for name in set(orphans) - self._flights.keys() - self._exchange.unsent:
-            flight = self._adopt(name)
-            if self._ready and self._place.compute.status(work_name(name)) is None:
-                self._report(flight, Reason.INFRA_ERROR, _NO_JOB)
+            self._consider(self._adopt(name).work)
 
     async def _check(self) -> None:
         assert self._place is not None

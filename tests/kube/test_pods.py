@@ -277,3 +277,17 @@ def test_the_command_line_adds_checks_and_removes(
     store = f"file://{field.stack.data_dir}/store"
     assert main(["pool", "create", "odd", "--store", store, "--cluster", "double", "--gpu", "H1000"]) == 5
     assert "Did you mean H100?" in capsys.readouterr().err
+
+
+def test_a_claim_that_never_became_a_job_is_tried_again(field: Field, pool: str) -> None:
+    """The launcher dies between its claim and the Job, which takes a silent API server to arrange."""
+    (launcher,) = (one for one in field.launchers if one.env["NEUTRINO_POOL"] == pool)
+    field.cluster.faults.down = True
+    job = field.run("true", runtime="pod")
+    until(lambda: field.view(job).state is JobState.RUNNING)
+    launcher.stop(signal.SIGKILL)
+    launcher.start()
+    field.cluster.faults.down = False
+    (view,) = field.ended(job)
+    assert view.state is JobState.SUCCEEDED
+    assert [attempt.reason for attempt in view.attempts] in (["infra_error", "succeeded"], ["lease_lost", "succeeded"])
