@@ -61,17 +61,26 @@ ENV HOME=/tmp \
     PYTHONUNBUFFERED=1
 WORKDIR /var/lib/neutrino
 USER 10001:10001
-# Every service touches the file; `docker run … python -m migrations` ends before the first look.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-m", "orchestrator.alive"]
 
 FROM runtime AS control-plane
 COPY --from=build-control-plane /opt/neutrino /opt/neutrino
 # All interfaces, of the container: nothing else could be published.
 ENV NEUTRINO_BIND=:8470
 EXPOSE 8470
+# Every service touches the file; `docker run … python -m migrations` ends before the first look.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-m", "orchestrator.alive"]
 CMD ["python", "-m", "orchestrator.api"]
 
 FROM runtime AS worker
 COPY --from=build-worker /opt/neutrino /opt/neutrino
-ENV NEUTRINO_DATA_DIR=/var/lib/neutrino
+# Jobs run under the same account and may write to its home: credentials of clouds come from the environment or the
+# machine's identity, never from files that a job could have left there. There is no HEALTHCHECK, because its command
+# would run among the jobs with the worker's environment; probe port 8471 instead.
+ENV NEUTRINO_DATA_DIR=/var/lib/neutrino \
+    NEUTRINO_ALIVE_BIND=:8471 \
+    AWS_CONFIG_FILE=/dev/null \
+    AWS_SHARED_CREDENTIALS_FILE=/dev/null \
+    AZURE_CONFIG_DIR=/nonexistent \
+    CLOUDSDK_CONFIG=/nonexistent
+EXPOSE 8471
 CMD ["python", "-m", "workers"]

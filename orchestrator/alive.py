@@ -2,11 +2,15 @@
 
 `python -m orchestrator.alive` tells whether the one that NEUTRINO_ALIVE_FILE names was touched in the last minute;
 images and pods probe with it. Without the variable there is no file: on one machine a supervisor looks after them.
+
+Workers answer on NEUTRINO_ALIVE_BIND (`:8471`) instead, with 200 to whatever is asked. A probe that is a command would
+run with the container's environment, credentials included, among the jobs, which may read it below /proc.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -14,6 +18,7 @@ from pathlib import Path
 
 FRESH_SECONDS = 60.0
 _NAME = "NEUTRINO_ALIVE_FILE"
+_BIND = "NEUTRINO_ALIVE_BIND"
 _EVERY_SECONDS = 1.0
 
 
@@ -33,11 +38,23 @@ class Alive:
 
 
 async def keep_beating() -> None:
-    """Beat for as long as the event loop turns. Ends when it is cancelled."""
+    """Beat, and answer probes, for as long as the event loop turns. Ends when it is cancelled."""
     alive = Alive()
+    if bind := os.environ.get(_BIND):
+        host, _, port = bind.rpartition(":")
+        await asyncio.start_server(_answer, host or None, int(port))
     while True:
         alive.beat()
         await asyncio.sleep(_EVERY_SECONDS)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        async with asyncio.timeout(_EVERY_SECONDS):
+            await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+    writer.close()
 
 
 def is_fresh(file: Path) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -44,6 +45,7 @@ class Haul:
         self._feed = Feed(lease.attempt)
         self._stop: Verdict | None = None
         self._process: Process | None = None
+        self._hidden = asyncio.Event()
         self._found: Verdict | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -106,24 +108,28 @@ class Haul:
     async def _run(self) -> Verdict:
         if self._order is None:
             return _NOTHING_TO_DO
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "workers.workloads.transfer"),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=job_environment(os.environ),
-            cwd=self._host.settings.data_dir,
-            process_group=0,
-            limit=_LONGEST_LINE,
-        )
+        # A socket and no pipe: that one could be opened a second time below /proc, by a job of the same account.
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-m", "workers.workloads.transfer"),
+                stdin=theirs.fileno(),
+                stdout=PIPE,
+                stderr=PIPE,
+                env=job_environment(os.environ),
+                cwd=self._host.settings.data_dir,
+                process_group=0,
+                limit=_LONGEST_LINE,
+            )
         self._process = process
         if self.lost or self._stop is not None:  # while it was being started
             self.kill()
         credentials = {name: value for name, value in os.environ.items() if name not in _SECRETS_OF_THE_WORKER}
         told = {"order": self._order.model_dump(mode="json"), "environment": credentials}
         try:
-            await asyncio.gather(self._tell(process, told), self._hear(process), self._hear_errors(process))
+            await asyncio.gather(self._tell(ours, told), self._hear(process), self._hear_errors(process))
         except BaseException:
             self.kill()
             raise
@@ -131,17 +137,24 @@ class Haul:
             code = await process.wait()
         return self._verdict(code)
 
-    async def _tell(self, process: Process, told: dict[str, Any]) -> None:
-        assert process.stdin is not None
-        with suppress(ConnectionError):  # it died early; how it ended says more
-            process.stdin.write(json.dumps(told).encode())
-            await process.stdin.drain()
-            process.stdin.close()
+    async def _tell(self, ours: socket.socket, told: dict[str, Any]) -> None:
+        """Credentials go to the process only when it has hidden its memory from jobs."""
+        await self._hidden.wait()
+        with ours, suppress(ConnectionError):  # it died early; how it ended says more
+            await asyncio.get_running_loop().sock_sendall(ours, json.dumps(told).encode())
 
     async def _hear(self, process: Process) -> None:
+        try:
+            await self._listen(process)
+        finally:
+            self._hidden.set()  # it may have ended without a word
+
+    async def _listen(self, process: Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             message = json.loads(line)
+            if message.get("hidden"):
+                self._hidden.set()
             if "progress" in message:
                 self._feed.set_progress(min(1.0, message["progress"]), message["message"][:512])
             if "note" in message:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from orchestrator.embedded import ports
 from tests.helm.chart import CHART, NAMESPACE, Object, Release
 
@@ -67,6 +69,7 @@ class Node:
         self._local = {
             f"http://neutrino-api.{NAMESPACE}.svc:8470": f"http://127.0.0.1:{port}",
             ":8470": f"127.0.0.1:{port}",
+            ":8471": f"127.0.0.1:{ports.choose(folder / 'alive', None)}",
             "/var/lib/neutrino": str(folder / "data"),
             "/test/": f"{CHART / 'files'}/",
         }
@@ -94,10 +97,14 @@ class Node:
         return inherited | given | {"NEUTRINO_ALIVE_FILE": alive}
 
     def probe(self, pod: Pod, probe: str) -> bool:
-        """Whether a probe of the pod's last container, a command, succeeds."""
+        """Whether a probe of the pod's last container succeeds."""
         container = pod.template["spec"]["containers"][-1]
+        environment = self.environment(pod.name, container)
+        if "httpGet" in container[probe]:
+            url = f"http://{environment['NEUTRINO_ALIVE_BIND']}{container[probe]['httpGet']['path']}"
+            return httpx.get(url, timeout=_SECONDS, trust_env=False).status_code == 200
         command = container[probe]["exec"]["command"]
-        done = subprocess.run(command, env=self.environment(pod.name, container), timeout=_SECONDS, check=False)
+        done = subprocess.run(command, env=environment, timeout=_SECONDS, check=False)
         return done.returncode == 0
 
     def _value(self, variable: dict[str, Any], pod: str) -> str:

@@ -31,7 +31,13 @@ def test_what_runs_is_not_root_and_brings_no_build_tools() -> None:
     final = _final_stages()
     assert "USER 10001:10001" in final
     assert not re.search(r"\bpip\b|apt-get|USER root", final)
-    assert final.index("HEALTHCHECK") < final.index("AS control-plane")
+
+
+def test_no_command_with_the_workers_credentials_runs_among_the_jobs() -> None:
+    control_plane, _, worker = _final_stages().partition("AS worker")
+    assert "\nHEALTHCHECK" in control_plane
+    assert "\nHEALTHCHECK" not in worker
+    assert "NEUTRINO_ALIVE_BIND" in worker
 
 
 def test_what_is_copied_is_there_and_in_the_context() -> None:

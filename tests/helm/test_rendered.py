@@ -245,3 +245,12 @@ def test_a_dockerfile_builds_the_images_that_are_named() -> None:
     images = {container["image"] for _, pod in rendered("bare").pods() for container in containers(pod)}
     ours = {image for image in images if image.startswith("localhost/")}
     assert {re.sub(r"localhost/neutrino-(.*):.*", r"\1", image) for image in ours} <= set(stages)
+
+
+def test_workers_are_not_probed_by_commands(release: Release) -> None:
+    """A command would run with the worker's credentials in its environment, where the jobs of the same account look."""
+    for name, pod in release.pods():
+        if "worker" in name:
+            for container in containers(pod):
+                for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                    assert "exec" not in container.get(probe, {}), name

@@ -178,8 +178,6 @@ def main() -> None:
         return
     cancel, lock = threading.Event(), threading.Lock()
     signal.signal(signal.SIGTERM, lambda *_: cancel.set())
-    told = json.load(sys.stdin)
-    os.environ.update(told["environment"])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else prints is meant for people
 
@@ -188,6 +186,9 @@ def main() -> None:
             answers.write(json.dumps(message) + "\n")
             answers.flush()
 
+    tell({"hidden": True})  # now credentials may come
+    told = json.load(sys.stdin)
+    os.environ.update(told["environment"])
     order = Order.model_validate(told["order"])
     try:
         {"copy": copy, "verify": verify}[order.action](order, tell, cancel)
