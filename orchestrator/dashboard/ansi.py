@@ -55,10 +55,9 @@ _PLAIN = _Look()
 
 
 def _visible(found: re.Match[str]) -> str:
+    """Like `cat -v` shows it, which every font has: `^[` for ESC."""
     code = ord(found.group())
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"^{chr(code ^ 0x40)}" if code <= 0x7F else f"⟨U+{code:04X}⟩"
 
 
 def shown(value: Any) -> Any:
