@@ -183,7 +183,7 @@ def three_clouds(folder: Path, workers: tuple[str, ...] = CLOUDS) -> Iterator[Cl
             for cloud in CLOUDS:
                 origin = running[cloud].enter_context(_SERVERS[cloud](folder))
                 stores[cloud] = servers.make_bucket(cloud, origin, "neutrino")
-            up = stack.enter_context(Stack(folder / "stack", workers=0, schedulers=1))
+            up = stack.enter_context(Stack(folder / "stack", workers=0, schedulers=1, port=servers.free_port()))
             client = stack.enter_context(Client(up.url, up.admin_token))
             clouds = Clouds(up, client, stores, folder, running)
             stack.callback(_stop, clouds)
