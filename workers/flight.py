@@ -14,6 +14,7 @@ from orchestrator.domain.protocol import Lease, PodWait
 from orchestrator.domain.state import Reason
 from orchestrator.domain.transfer import read
 from workers.backoff import Backoff
+from workers.zygote import clock
 
 Ending = tuple[Reason, str, int | None]
 Move = Callable[[Callable[[], None]], Awaitable[None]]
@@ -44,6 +45,7 @@ class Flight:
         self._had_pieces = False
         self.seen = False
         self._ended_at: int | None = None
+        self._homeless_since: float | None = None
 
     @staticmethod
     def attempt_of(work: str) -> str:
@@ -66,8 +68,9 @@ class Flight:
         """What was told last did not arrive."""
         self._told = None
 
-    def take(self, status: Status | None, beats: int) -> bool:
+    def take(self, status: Status | None, beats: int, patience: float | None = None) -> bool:
         """Look at its pods; `beats` counts the heartbeats so far. True when the API should hear, or be asked, soon.
+        After `patience` seconds without a node the job had better look elsewhere.
 
         That all pods have ended does not mean that nobody has reported: the pods do that themselves. Only when the API,
         asked after that, says that the attempt still lives, the end is ours to report."""
@@ -84,6 +87,8 @@ class Flight:
         self._ended_at = None
         if status is not None:
             self._describe(status)
+        if patience is not None and self._homeless_since is not None and clock() - self._homeless_since > patience:
+            self.verdict = (Reason.NO_CAPACITY, self.wait.message if self.wait else "", None)
         return self.wait != before
 
     def must_go(self, status: Status | None) -> bool:
@@ -113,6 +118,8 @@ class Flight:
 
     def _describe(self, status: Status) -> None:
         told = status.telling
+        homeless = told is not None and told.reason is Reason.UNSCHEDULABLE
+        self._homeless_since = (self._homeless_since or clock()) if homeless else None
         if told is None:
             text = f"Kubernetes makes no pod: {status.why}" if status.why else "Waiting for its pod."
             self.say(Reason.POD_REFUSED if status.why else Reason.POD_STARTING, text)
@@ -132,6 +139,7 @@ class Launching:
     env: Mapping[str, str]
     grace: float
     drain: float
+    patience: float | None = None
 
     def work(self, lease: Lease) -> Work:
         """What a lease asks for. Raises InvalidSpec for a job that this release cannot read."""

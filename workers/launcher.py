@@ -239,7 +239,7 @@ class Launcher:
         if status is None and not flight.seen and self._ready:
             self._report(flight, Reason.INFRA_ERROR, _NO_JOB)
             return
-        if flight.take(status, self._beats):
+        if flight.take(status, self._beats, self._place.launching.patience):
             self._soon()
         if flight.verdict is not None:
             self._report(flight, *flight.verdict)

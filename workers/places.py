@@ -90,7 +90,7 @@ def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[st
     wanted = Wanted(spot, pods_env, registered.store, pool.gpu)
     return Place(
         compute=KubernetesCompute(api, spot),
-        launching=Launching(pods_env, settings.grace, settings.drain),
+        launching=Launching(pods_env, settings.grace, settings.drain, pool.settings.patience),
         check=lambda: Checked(worker=registered.worker, checks=examine(api, wanted)),
     )
 

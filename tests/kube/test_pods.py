@@ -291,3 +291,17 @@ def test_a_claim_that_never_became_a_job_is_tried_again(field: Field, pool: str)
     (view,) = field.ended(job)
     assert view.state is JobState.SUCCEEDED
     assert [attempt.reason for attempt in view.attempts] in (["infra_error", "succeeded"], ["lease_lost", "succeeded"])
+
+
+def test_a_job_that_finds_no_node_looks_elsewhere_when_its_pool_has_no_patience(field: Field, pool: str) -> None:
+    field.launcher(field.pool("hasty", patience="1s"))
+    full = "0/9 nodes are available: 9 Too many pods."
+    is_hasty = {"neutrino/pool": "hasty"}
+    field.cluster.behaviour.place = lambda pod: (
+        ("", full) if is_hasty.items() <= pod["metadata"]["labels"].items() else ("node-1", "")
+    )
+    job = field.run("true", placement=Placement(pool="hasty"))
+    until(lambda: field.view(job).attempts and field.view(job).attempts[0].reason == "no_capacity")
+    assert full in field.view(job).attempts[0].message
+    field.cluster.behaviour.place = lambda _pod: ("node-1", "")
+    assert field.ended(job)[0].state is JobState.SUCCEEDED
