@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from threading import Lock
 
 from cloud_adapters.artifacts import open_verified, read_manifest
-from cloud_adapters.registry import open_store
+from orchestrator.api.outside import reach
 from orchestrator.domain.artifact import Manifest, ManifestFile
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError, NotFound, nearest
 from orchestrator.domain.transfer import Place
@@ -55,7 +55,7 @@ def locate(db: Database, workspace_id: int, artifact_id: str, near: Near) -> tup
     failure: NeutrinoError | None = None
     for place in _trusted_first(places):
         try:
-            manifest = read_manifest(open_store(place.store), place.prefix)
+            manifest = read_manifest(reach(place.store), place.prefix)
             if manifest.digest == view.digest:
                 return view, place, manifest
             failure = CorruptArtifact(
@@ -86,7 +86,7 @@ def _chunks(place: Place, file: ManifestFile) -> Iterator[bytes]:
     """The bytes, of which the last piece is held back until all are known to be right."""
     held = b""
     try:
-        for chunk in open_verified(open_store(place.store), place.prefix, file):
+        for chunk in open_verified(reach(place.store), place.prefix, file):
             if held:
                 yield held
             held = bytes(chunk)

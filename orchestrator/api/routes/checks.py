@@ -5,14 +5,15 @@ from __future__ import annotations
 import secrets
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
+from threading import Lock
 
 from fastapi import APIRouter
 
 from cloud_adapters.base import ObjectStore
 from cloud_adapters.errors import AccessDenied, ObjectNotFound
-from cloud_adapters.registry import open_store
 from orchestrator.api.auth import Submitter
 from orchestrator.api.dependencies import Db
+from orchestrator.api.outside import apart, reach
 from orchestrator.domain.checks import StoreCheck
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.places import StoreView
@@ -24,17 +25,29 @@ router = APIRouter(prefix="/v1", tags=["operations"])
 _PATIENCE_SECONDS = 15.0
 _CONTENT = b"Neutrino looks whether it can write, read and delete here."
 
+_looks: dict[StoreView, Future[StoreCheck]] = {}
+_lock = Lock()
+
 
 @router.post("/stores/check")
+@apart
 def check_stores(db: Db, caller: Submitter) -> Page[StoreCheck]:  # noqa: ARG001 - who may run jobs may have this written
     """Write, read and delete a small object in the store of each pool, with the API's credentials."""
     with db.transaction() as connection:
         stores = places.stores(connection)
-    hands = ThreadPoolExecutor(max(1, len(stores)), thread_name_prefix="check")
-    looks = [(store, hands.submit(_look, store)) for store in stores]
-    checks = tuple(_outcome(store, look) for store, look in looks)
-    hands.shutdown(wait=False)  # one that hangs ends with its provider's timeouts
-    return Page(items=checks)
+    looks = [(store, _begun(store)) for store in stores]
+    return Page(items=tuple(_outcome(store, look) for store, look in looks))
+
+
+def _begun(store: StoreView) -> Future[StoreCheck]:
+    """The look at a store that is under way, or a new one: a store that hangs holds one thread, however often asked."""
+    with _lock:
+        look = _looks.get(store)
+        if look is None or look.done():
+            hand = ThreadPoolExecutor(1, thread_name_prefix="check")
+            look = _looks[store] = hand.submit(_look, store)
+            hand.shutdown(wait=False)  # it ends with its provider's timeouts
+        return look
 
 
 def _outcome(store: StoreView, look: Future[StoreCheck]) -> StoreCheck:
@@ -50,7 +63,7 @@ def _look(wanted: StoreView) -> StoreCheck:
     key = f".neutrino-check/{secrets.token_hex(8)}"
     done = {"store": wanted.store, "pools": wanted.pools}
     try:
-        store = open_store(wanted.store)
+        store = reach(wanted.store)
         try:
             store.put(key, _CONTENT, create_only=True)
         except AccessDenied as error:

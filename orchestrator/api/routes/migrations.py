@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 from fastapi import APIRouter, Query, Request
 
 from cloud_adapters.errors import AccessDenied, ObjectNotFound
-from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Estimate, estimate
 from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
+from orchestrator.api.outside import apart, reach
 from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound, PermissionDenied
 from orchestrator.domain.ids import decode
 from orchestrator.domain.transfer import Check, Migrate, MigrationPlan, MigrationView, Place
@@ -96,12 +96,12 @@ def _plan(draft: Draft, workspace_id: int, move: bool) -> MigrationPlan:
 
 def _estimate(draft: Draft, source: Place, workspace_id: int) -> Estimate:
     fresh = f"artifacts/{workspace_id}/plan-{secrets.token_hex(8)}"  # where it would go there is nothing yet
-    return estimate(open_store(source.store), source.prefix, open_store(draft.store), fresh, reuse=draft.reuse)
+    return estimate(reach(source.store), source.prefix, reach(draft.store), fresh, reuse=draft.reuse)
 
 
 def _probe(draft: Draft, workspace_id: int, size: int) -> None:
     """Raise unless the destination lets us write, and has room where it can tell."""
-    store, key = open_store(draft.store), f"artifacts/{workspace_id}/probe-{secrets.token_hex(8)}"
+    store, key = reach(draft.store), f"artifacts/{workspace_id}/probe-{secrets.token_hex(8)}"
     try:
         store.put(key, b"probe", create_only=True)
         store.delete(key)
@@ -122,6 +122,7 @@ def _unusable(store: str, error: NeutrinoError) -> NeutrinoError:
 
 
 @router.post("/models/{name}/{version}/migrate/plan")
+@apart
 def plan(db: Db, caller: Submitter, name: str, version: str, wanted: Migrate) -> MigrationPlan:
     """What a migration would move, how long that takes, and what it costs. Nothing is stored."""
     with db.transaction() as connection:
@@ -130,6 +131,7 @@ def plan(db: Db, caller: Submitter, name: str, version: str, wanted: Migrate) ->
 
 
 @router.post("/models/{name}/{version}/migrate", status_code=202)
+@apart
 def migrate(
     request: Request, db: Db, caller: Submitter, key: IdempotencyKey, name: str, version: str, wanted: Migrate
 ) -> MigrationView:

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from orchestrator.api import reading
 from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, Limit
+from orchestrator.api.outside import apart, pieces
 from orchestrator.api.routes.files import BYTES
 from orchestrator.domain.spec import Name
 from orchestrator.domain.transfer import AliasView, SetAlias
@@ -95,6 +96,7 @@ def list_artifacts(
 
 
 @router.get("/artifacts/{artifact_id}")
+@apart
 def get_artifact(db: Db, caller: Viewer, artifact_id: str, near: Nearby = None) -> ArtifactDetail:
     """One artifact with its manifest."""
     view, _, manifest = reading.locate(db, caller.workspace_id, artifact_id, _near(db, near))
@@ -102,13 +104,14 @@ def get_artifact(db: Db, caller: Viewer, artifact_id: str, near: Nearby = None) 
 
 
 @router.get("/artifacts/{artifact_id}/files/{path:path}", response_class=StreamingResponse, responses=BYTES)
+@apart
 def download(db: Db, caller: Viewer, artifact_id: str, path: str, near: Nearby = None) -> StreamingResponse:
     """The bytes of one file, from the nearest good copy. The SHA-256 to compare them with is in the manifest and in
     `X-Content-SHA256`."""
     _, place, manifest = reading.locate(db, caller.workspace_id, artifact_id, _near(db, near))
     entry, chunks = reading.stream(place, manifest, artifact_id, path)
     headers = {"Content-Length": str(entry.size), "X-Content-SHA256": entry.sha256}
-    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(pieces(chunks), media_type="application/octet-stream", headers=headers)
 
 
 def _near(db: Db, near: str | None) -> Near:

@@ -11,6 +11,7 @@ from cloud_adapters.registry import open_store
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.api.auth import Submitter
 from orchestrator.api.dependencies import Db, IdempotencyKey, fingerprint
+from orchestrator.api.outside import apart
 from orchestrator.domain.errors import Conflict, NeutrinoError
 from orchestrator.domain.moves import MoveJob, MoveView
 from orchestrator.domain.placement import PoolState
@@ -21,6 +22,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
 @router.post("/jobs/{job_id}/migrate", status_code=202)
+@apart
 def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, job_id: str, wanted: MoveJob) -> MoveView:
     """Let a job go on in another cloud: it checkpoints, stops, and resumes there. Everything that can be known to stand
     in the way is refused before anything changes."""
