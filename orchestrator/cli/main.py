@@ -111,7 +111,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "model": (
-        "Models and their versions: list, get, download, and what keeps them.",
+        "Models: list, get, migrate, verify, alias, download.",
         {
             "list": models.list_models,
             "get": models.get,
@@ -132,7 +132,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         {"model": migrations.migrate_model, "job": migrate_job.migrate_job},
     ),
     "migration": (
-        "Copies of models between clouds: estimate, list, wait, cancel.",
+        "Copies between clouds: estimate, list, wait, cancel.",
         {
             "estimate": store.estimate,
             "list": migrations.list_migrations,
