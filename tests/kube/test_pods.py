@@ -229,6 +229,7 @@ def test_more_nodes_than_a_pool_allows_are_explained(field: Field, pool: str) ->
     job.cancel()
 
 
+@pytest.mark.slow
 def test_before_an_uninstallation_every_job_is_removed_and_none_comes_after(field: Field) -> None:
     launcher = field.launcher(field.pool("leaving"))
     job = field.run(*FOREVER, placement=Placement(pool="leaving"))
@@ -293,6 +294,7 @@ def test_a_claim_that_never_became_a_job_is_tried_again(field: Field, pool: str)
     assert [attempt.reason for attempt in view.attempts] in (["infra_error", "succeeded"], ["lease_lost", "succeeded"])
 
 
+@pytest.mark.slow
 def test_a_job_that_finds_no_node_looks_elsewhere_when_its_pool_has_no_patience(field: Field, pool: str) -> None:
     field.launcher(field.pool("hasty", patience="1s"))
     full = "0/9 nodes are available: 9 Too many pods."
