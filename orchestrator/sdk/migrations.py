@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.errors import JobFailed
 from orchestrator.domain.state import JobState
 from orchestrator.domain.transfer import MigrationView
 from orchestrator.domain.views import JobAccepted, JobSummary
@@ -46,7 +47,11 @@ class Migration(Bound[D]):
         the waiting, never the migration. Raises JobFailed with the reason, JobCancelled, WaitTimeout.
         """
         job = JobAccepted(id=self.id, name=self.view.model or self.view.artifact, state=self.view.state)
-        yield from waiting.until_success(job, lambda _: None, progress=progress, timeout=timeout)
+        try:
+            yield from waiting.until_success(job, lambda _: None, progress=progress, timeout=timeout)
+        except JobFailed as failure:  # such a job is not retried: it is asked for again
+            failure.hint = f"Its log: `neutrino logs {self.id}`. Nothing of a copy that failed is ever seen."
+            raise
         yield from self._refreshed()
         return self
 
