@@ -13,6 +13,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 
 log = logging.getLogger(__name__)
 
+_LOCK_TIMEOUT = "10s"
 _LOCK = 7_201_113_600  # any constant: two processes that migrate at once take turns
 _CONNECT_SECONDS = 5
 
@@ -35,6 +36,10 @@ def upgrade(url: str) -> None:
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+            # That lock is the session's. A migration that cannot have a table at once gives up instead of making
+            # everybody wait behind it; each has a transaction of its own, so that the next try goes on from there.
+            connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
+            connection.commit()
             if _is_later(connection, settings):
                 log.warning("The schema belongs to a later release. It is left as it is.")
                 return

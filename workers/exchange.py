@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable
 
 from orchestrator.domain.errors import NeutrinoError, NotFound
 from orchestrator.domain.protocol import MAX_BATCH, Lease, Report, ReportBatch, Reported
+from orchestrator.domain.state import Reason
 from workers.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
 
 _COMPANY_SECONDS = 0.015
+_LONGEST_MESSAGE = 4096
 
 
 class Exchange:
@@ -44,6 +46,7 @@ class Exchange:
         self._on_unknown = on_unknown
         self._reports: dict[str, Report] = {}
         self._hungry = True
+        self._suspects = 0
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -115,7 +118,7 @@ class Exchange:
                     await self._wake.wait()
 
     async def _exchange(self, slots: int) -> None:
-        sent = list(self._reports.values())[:MAX_BATCH]
+        sent = list(self._reports.values())[: 1 if self._suspects else MAX_BATCH]
         self._hungry = False  # a bell that rings from now on counts again
         self._settled.clear()
         try:
@@ -127,10 +130,11 @@ class Exchange:
             if error.retryable or error.status in {401, 403}:
                 raise
             log.error("The API refuses the reports of %s: %s", ", ".join(r.attempt for r in sent), error)
-            self._drop(sent)  # sent again they would be refused again; their leases run out
+            self._amend(sent, error)
             raise
         else:
             self._drop(sent)
+            self._suspects = max(0, self._suspects - len(sent))
             for attempt in answer.lost:
                 log.warning("The report of %s came too late.", attempt)
             for lease in answer.leases:
@@ -138,6 +142,20 @@ class Exchange:
             self._hungry |= 0 < slots <= len(answer.leases)
         finally:
             self._settled.set()
+
+    def _amend(self, sent: list[Report], error: NeutrinoError) -> None:
+        """Sent again as they are they would be refused again. Of several, each goes alone, so that only the bad one
+        suffers; in its place goes one that says what was wrong. One that is refused even so is dropped."""
+        if len(sent) != 1:
+            self._suspects = len(sent)
+            return
+        (refused,) = sent
+        self._suspects = max(0, self._suspects - 1)
+        self._drop(sent)
+        reason = Reason.UPLOAD_FAILED if refused.output is not None else Reason.INFRA_ERROR
+        if refused.reason is not reason:
+            text = f"The API refused its report. {error}"[:_LONGEST_MESSAGE]
+            self.report(Report(attempt=refused.attempt, reason=reason, message=text, exit_code=refused.exit_code))
 
     def _drop(self, sent: list[Report]) -> None:
         for report in sent:

@@ -12,8 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from kombu.exceptions import OperationalError
-
 from orchestrator.broker import Doorbell, celery_app
 
 log = logging.getLogger(__name__)
@@ -97,7 +95,7 @@ class Bells:
                     job_ids, traceparent = jobs[name]
                     doorbell.ring_pool(name, job_ids, times, traceparent)
                 self._fault = None
-            except (OperationalError, OSError, *self._app.connection_for_write().connection_errors) as error:
+            except Exception as error:  # noqa: BLE001 - kombu passes on whatever Redis and the network come up with
                 # A half-open connection would fail for ever: the next bell gets a new one.
                 if doorbell is not None:
                     with contextlib.suppress(Exception):  # whatever is wrong with it, it is given up

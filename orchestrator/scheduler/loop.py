@@ -70,6 +70,10 @@ class Scheduler:
             except (ServerUnavailable, psycopg.OperationalError):
                 log.warning("the database does not answer; looking again")
                 self.stop.wait(_RECONNECT_SECONDS)
+            except Exception:
+                # What fails for one job or one store must not end the placing of all others.
+                log.exception("a round of the scheduler failed; going on")
+                self.stop.wait(_RECONNECT_SECONDS)
         with suppress(ServerUnavailable), self._database.transaction() as connection:
             components.left(connection, self._name)
 
@@ -91,7 +95,8 @@ class Scheduler:
             for notice in notices.notifies(timeout=left, stop_after=1):
                 channels.add(notice.channel)
                 if notice.channel == WORKERS and notice.payload != EVERYTHING:
-                    self._bells.workers([encode("w", int(worker)) for worker in notice.payload.split(",")])
+                    ids = [encode("w", int(part)) for part in notice.payload.split(",") if part.isdecimal()]
+                    self._bells.workers(ids)
             if QUEUE in channels:
                 return
 

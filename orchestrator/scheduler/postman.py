@@ -30,7 +30,7 @@ from orchestrator.store.session import Database
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 1.0
-_AT_ONCE = 20
+_SENDERS = 2  # a receiver that is slow holds up one of them, for as long as a message may take
 _SMTP_TIMEOUT_SECONDS = 20.0
 
 
@@ -44,7 +44,7 @@ def signed(secret: str, news_id: str, at: datetime, body: bytes) -> dict[str, st
 
 
 class Postman:
-    """Takes what is due and sends it, from a thread of its own."""
+    """Takes what is due and sends it, from threads of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,16 +52,18 @@ class Postman:
         self._public = os.environ.get("NEUTRINO_PUBLIC_URL", "").rstrip("/")
         self._ways = {"webhook": self._webhook, "slack": self._slack, "email": self._email}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="postman", daemon=True)
+        self._threads = [threading.Thread(target=self._run, name="postman", daemon=True) for _ in range(_SENDERS)]
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Finish the letter in hand, then end."""
+        """Finish the letters in hand, then end."""
         self._stopping.set()
-        self._thread.join(timeout=5)
+        for thread in self._threads:
+            thread.join(timeout=5)
         self._outbound.close()
 
     def _run(self) -> None:
@@ -77,16 +79,22 @@ class Postman:
                 self._stopping.wait(_EVERY_SECONDS)
 
     def deliver(self) -> int:
-        """Try everything that is due once. Returns how many letters that were."""
-        with self._database.transaction() as connection:
-            letters = notifications.take(connection, _AT_ONCE)
-        for letter in letters:
+        """Try everything that is due once, one letter after the other. Returns how many there were."""
+        sent = 0
+        while (letter := self._take()) is not None:
             error, again = self._send(letter)
             if error:
                 log.warning("%s to a %s was not delivered: %s", letter.news.id, letter.kind, error)
             with self._database.transaction() as connection:
                 notifications.settle(connection, letter, error, again=again)
-        return len(letters)
+            sent += 1
+        return sent
+
+    def _take(self) -> Letter | None:
+        if self._stopping.is_set():
+            return None
+        with self._database.transaction() as connection:
+            return next(iter(notifications.take(connection, 1)), None)
 
     def _send(self, letter: Letter) -> tuple[str | None, bool]:
         """What went wrong, if anything, and whether trying again can help."""

@@ -86,6 +86,7 @@ def installation(connection: Connection) -> str:
     return str(connection.execute(text(statement)).scalar_one())
 
 
+# Whatever store the replica names: one store may be known by several addresses, and no prefix is used twice.
 _ENDED = """
     SELECT u.prefix FROM unnest(CAST(:prefixes AS text[]), CAST(:jobs AS bigint[]), CAST(:epochs AS int[]))
       AS u(prefix, job_id, epoch)
@@ -93,7 +94,7 @@ _ENDED = """
     LEFT JOIN attempts a ON a.job_id = u.job_id AND a.epoch = u.epoch
     WHERE coalesce(a.finished_at, CASE WHEN u.epoch = 0 THEN j.finished_at END)
         < clock_timestamp() - :hours * interval '1 hour'
-      AND NOT EXISTS (SELECT FROM replicas r WHERE r.store = :store AND r.prefix = u.prefix)
+      AND NOT EXISTS (SELECT FROM replicas r WHERE r.prefix = u.prefix)
 """
 
 

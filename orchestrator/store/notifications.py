@@ -30,9 +30,12 @@ MOST_ATTEMPTS = 12
 
 POST = """
   INSERT INTO deliveries (notification_id, job_id, epoch, state, reason, message)
-  SELECT n.id, m.id, m.epoch, m.target, m.reason, m.message
-  FROM moved m JOIN notifications n
-    ON n.workspace_id = m.workspace_id AND m.target = ANY(n.states) AND m.labels @> n.labels
+  SELECT * FROM (
+    SELECT n.id, m.id AS job_id, m.epoch, m.target, m.reason, m.message
+    FROM moved m JOIN notifications n
+      ON n.workspace_id = m.workspace_id AND m.target = ANY(n.states) AND m.labels @> n.labels
+    FOR KEY SHARE OF n -- one that is being deleted is waited for, and left out
+  ) AS wanted
 """
 """Part of the statement that moves jobs: `moved` has what has just moved."""
 
@@ -151,14 +154,14 @@ class Letter:
     news: News
 
 
-# Whoever takes a letter has until `next_at` to say what became of it; then it is taken again. The pauses double from
-# half a minute to three hours.
+# Whoever takes a letter has until `next_at` to say what became of it; then it is taken again. The pauses double from a
+# minute, which is longer than sending may take, to three hours.
 _TAKE = """
 WITH due AS (
   SELECT id FROM deliveries WHERE next_at <= clock_timestamp() ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), taken AS (
   UPDATE deliveries d SET attempts = d.attempts + 1,
-    next_at = clock_timestamp() + least(30 * 2 ^ d.attempts, 10800) * interval '1 second'
+    next_at = clock_timestamp() + least(60 * 2 ^ d.attempts, 10800) * interval '1 second'
   FROM due WHERE d.id = due.id RETURNING d.*
 )
 SELECT t.id, n.kind, n.target, n.secret, t.created_at, w.name AS workspace, t.job_id, coalesce(j.name, 'trial') AS name,
@@ -203,7 +206,8 @@ _SETTLE = """
 
 def settle(connection: Connection, letter: Letter, error: str | None, *, again: bool = True) -> None:
     """Note what became of a letter: delivered, or failed with `error`, and if `again` to be tried again."""
-    connection.execute(text(_SETTLE), {"id": letter.id, "error": error, "again": again, "most": MOST_ATTEMPTS})
+    said = error and error.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    connection.execute(text(_SETTLE), {"id": letter.id, "error": said, "again": again, "most": MOST_ATTEMPTS})
 
 
 def forget_old(connection: Connection) -> None:
