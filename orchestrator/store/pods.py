@@ -17,7 +17,8 @@ from orchestrator.store.fence import LIVE, Holder, hold
 from orchestrator.store.notify import JOBS, notify
 
 _ATTACH = """
-    UPDATE attempts a SET attached_at = coalesce(attached_at, clock_timestamp()),
+    UPDATE attempts a SET
+      attached_at = CASE WHEN :leads THEN coalesce(attached_at, clock_timestamp()) ELSE attached_at END,
       lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second'
         ELSE lease_expires_at END
     FROM jobs j, pools p
@@ -27,8 +28,8 @@ _ATTACH = """
 
 
 def attach(connection: Connection, attempt: AttemptId, node: int, token: str, lease: float) -> tuple[Lease, str]:
-    """A pod takes its attempt over: from now on it renews the lease, and the launcher does not. Returns the lease and
-    the store of the pool. Raises LeaseLost."""
+    """A pod takes its attempt over: from now on the first node renews the lease, and the launcher does not. Returns the
+    lease and the store of the pool. Raises LeaseLost."""
     if not hold(connection, Holder(attempt=attempt), [attempt]):
         raise LeaseLost(
             f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt."
