@@ -85,7 +85,7 @@ def test_groups_become_a_role_in_a_workspace(
         {"aud": "another"},
         {"aud": [CLIENT, "another"]},
         {"azp": "another"},
-        {"exp": int(time.time()) - 120},
+        {"exp": 1_700_000_000},
         {"exp": None},
         {"nonce": "of another sign-in"},
         {"nonce": None},
