@@ -32,13 +32,14 @@ _JOB = """
     FROM jobs j
     LEFT JOIN pools p ON p.id = j.pool_id
     LEFT JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch AND a.state = 'RUNNING'
-    WHERE j.id = :id FOR NO KEY UPDATE OF j
+    WHERE j.id = :id
 """
+# A statement of its own: one that waits for a claim would see the job as it is then, and its attempts as they were.
+_HOLD = "SELECT FROM jobs WHERE id = :id FOR NO KEY UPDATE"
 
 
 def plan(connection: Connection, job_id: int, to: str, prices: Prices, rate: float) -> tuple[MoveView, PoolState]:
-    """What it takes to move a job to the cloud `to`, and the pool where it would go; `rate` in bytes per second. The
-    job stays as it is until the transaction ends.
+    """What it takes to move a job to the cloud `to`, and the pool where it would go; `rate` in bytes per second.
 
     Raises InvalidSpec for a cloud that is not known, Conflict when the job has ended, is there already or is on its way
     somewhere, and NoPlace when no pool there can take it.
@@ -108,8 +109,10 @@ _REDIRECT = "UPDATE jobs SET moved_to = :target, shape = :shape WHERE id = :id"
 _ASK = "UPDATE attempts SET asked = :asked WHERE job_id = :id AND epoch = :epoch AND state = 'RUNNING'"
 
 
-def begin(connection: Connection, job_id: int, view: MoveView, user: str) -> None:
-    """Send a job on its way, as `plan` has found it in this transaction."""
+def begin(connection: Connection, job_id: int, to: str, prices: Prices, rate: float, user: str) -> MoveView:
+    """Send a job on its way to the cloud `to`, as `plan` finds it now; raises what that raises."""
+    connection.execute(text(_HOLD), {"id": job_id})
+    view, _ = plan(connection, job_id, to, prices, rate)
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     shape = Shape.model_validate_json(job.shape).model_copy(update={"moved_to": Cloud(view.target), "refused_by": ()})
     connection.execute(text(_REDIRECT), {"id": job_id, "target": view.target, "shape": shape.key()})
@@ -119,18 +122,20 @@ def begin(connection: Connection, job_id: int, view: MoveView, user: str) -> Non
             job_id=job_id, target=JobState.QUEUED, reason=Reason.MIGRATING, message=view.message, actor=actor
         )
         transition(connection, [change])
-        return
+        return view
     note(connection, job_id, Reason.MIGRATING, view.message, actor)
     if job.state == JobState.RUNNING:
         connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "move"})
         notify(connection, {WORKERS: [job.worker_id]})
     else:
         notify(connection, {QUEUE: ()})
+    return view
 
 
 def ask_for_checkpoint(connection: Connection, job_id: int, user: str) -> None:
     """Let a running job take a checkpoint at its next opportunity; asked twice it takes one. Raises Conflict when it
     does not run."""
+    connection.execute(text(_HOLD), {"id": job_id})
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     if job.state != JobState.RUNNING:
         raise Conflict(f"Job {encode('j', job_id)} is {job.state}; only a running job can take a checkpoint.")

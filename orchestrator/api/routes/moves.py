@@ -38,8 +38,7 @@ def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, jo
     with db.transaction() as connection:
 
         def effect() -> dict[str, Any]:
-            now, _ = moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE)
-            moves.begin(connection, row_id, now, caller.user)
+            now = moves.begin(connection, row_id, wanted.to, rates(), ASSUMED_RATE, caller.user)
             return now.model_dump(mode="json")
 
         body = fingerprint(request, wanted.model_dump_json().encode())

@@ -114,8 +114,7 @@ def act(
     with db.transaction() as connection:
         row_id = jobs.find(connection, viewer.workspace_id, job_id)
         if action == "migrate":
-            plan, _ = moves.plan(connection, row_id, to, rates(), ASSUMED_RATE)
-            moves.begin(connection, row_id, plan, viewer.user)
+            moves.begin(connection, row_id, to, rates(), ASSUMED_RATE, viewer.user)
         else:
             _ACTIONS[action](connection, row_id, viewer.user)
     return RedirectResponse(f"/jobs/{quote(encode('j', row_id))}", status_code=303)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from orchestrator.domain.errors import Conflict, LeaseLost, NoPlace
 from orchestrator.domain.ids import AttemptId, encode
@@ -57,9 +58,7 @@ def _copy(plane: Plane, artifact: int, cloud: str) -> None:
 
 def _move(plane: Plane, attempt: AttemptId, to: str) -> Any:
     with plane.database.transaction() as connection:
-        view, _ = moves.plan(connection, attempt.job_id, to, prices, RATE)
-        moves.begin(connection, attempt.job_id, view, "ada")
-    return view
+        return moves.begin(connection, attempt.job_id, to, prices, RATE, "ada")
 
 
 def test_a_running_job_is_asked_and_goes_on_where_it_was_sent(plane: Plane, workers: dict[str, int]) -> None:
@@ -113,6 +112,14 @@ def test_what_stands_in_the_way_is_said_before_anything_changes(plane: Plane, wo
     _move(plane, attempt, "gcp")
     with pytest.raises(Conflict, match="on its way to gcp"):
         _move(plane, attempt, "azure")
+
+
+def test_a_plan_leaves_nothing_behind_not_even_the_trace_of_a_lock(plane: Plane, workers: dict[str, int]) -> None:
+    """The audit takes a transaction that has a number for one that has changed something."""
+    attempt = _running(plane, workers)
+    with plane.database.transaction() as connection:
+        moves.plan(connection, attempt.job_id, "gcp", prices, RATE)
+        assert connection.execute(text("SELECT pg_current_xact_id_if_assigned()")).scalar_one() is None
 
 
 def test_a_moved_job_stays_while_there_are_workers_and_leaves_when_there_are_none(

@@ -14,8 +14,9 @@ from orchestrator.domain.errors import Conflict, ServerUnavailable
 from orchestrator.domain.ids import AttemptId, decode_attempt
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, Report
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import attempts, idempotency, jobs, queue, streams
+from orchestrator.store import attempts, idempotency, jobs, moves, pools, queue, streams
 from orchestrator.store.fence import Holder, hold
+from orchestrator.store.notify import WORKERS
 from tests.integration.store.plane import LEASE, Plane, command
 
 _BLOCKED = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -292,3 +293,22 @@ def test_a_deadlock_is_reported_as_something_to_try_again(plane: Plane) -> None:
         if lost := other.exception(timeout=30):
             failures.append(lost)
     assert [type(error) for error in failures] == [ServerUnavailable]
+
+
+def test_a_checkpoint_that_is_asked_for_while_a_worker_claims_rings_that_worker(plane: Plane) -> None:
+    worker = plane.worker()
+    (job_id,) = plane.submit()
+    plane.dispatch()
+
+    def ask() -> None:
+        with plane.database.transaction() as connection:
+            moves.ask_for_checkpoint(connection, job_id, "ada")
+
+    with plane.database.listener(WORKERS) as bells, ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            attempts.claim(connection, worker, pools.pool_of(connection, worker), 1, LEASE)
+            asking = threads.submit(ask)
+            _until_blocked(plane)
+        asking.result(timeout=30)
+        assert [bell.payload for bell in bells.notifies(timeout=30, stop_after=1)] == [str(worker)]
+    assert plane.attempt(AttemptId(job_id, 1)).asked == "checkpoint"
