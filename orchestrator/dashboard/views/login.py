@@ -17,6 +17,7 @@ from orchestrator.dashboard.render import THEME_COOKIE, THEMES, render
 from orchestrator.domain import roles
 from orchestrator.domain.errors import AuthenticationError, NotFound, PermissionDenied, RateLimited
 from orchestrator.store import sessions, tokens
+from orchestrator.store.session import Connection
 from orchestrator.store.tokens import Principal
 
 router = APIRouter()
@@ -31,21 +32,26 @@ def _inside(address: str) -> str:
     return address if plain else "/"
 
 
-def _own_form(request: Request) -> None:
+def _ours(request: Request) -> None:
     """Before there is a session there is no token in the form, so the browser has to say where it comes from."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
-        raise PermissionDenied("This form came from another site.", hint="Open the dashboard itself and sign in there.")
+        raise PermissionDenied("This sign-in came from another site.", hint="Open the dashboard and sign in there.")
 
 
 def admit(request: Request, principal: Principal, to: str) -> Response:
-    """Begin a session with a new secret, and end the one that this browser had."""
+    """Begin a session with a new secret, in place of the one that this browser had."""
     with audited(request).transaction() as connection:
-        before = sessions.find(connection, request.cookies.get(COOKIE, ""))
-        if before is not None:
-            sessions.end(connection, before.id)
         secret = sessions.begin(connection, principal)
-        request.state.session = sessions.find(connection, secret)  # whose act this is, for the audit log
+        _replace(connection, request, secret)
     return _welcome(request, secret, to)
+
+
+def _replace(connection: Connection, request: Request, secret: str) -> None:
+    """End the session that this browser had; the act is that of the new one, for the audit log."""
+    before = sessions.find(connection, request.cookies.get(COOKIE, ""))
+    if before is not None:
+        sessions.end(connection, before.id)
+    request.state.session = sessions.find(connection, secret)
 
 
 def _welcome(request: Request, secret: str, to: str) -> Response:
@@ -81,7 +87,7 @@ def sign_in(
     next: Annotated[str, Form(max_length=2000)] = "/",  # noqa: A002
 ) -> Response:
     """Sign in with a token of a person."""
-    _own_form(request)
+    _ours(request)
     address = request.client.host if request.client else ""
     with db.transaction() as connection:
         try:
@@ -97,10 +103,12 @@ def sign_in(
 
 @router.get("/login/once")
 def use_link(request: Request, key: str = "") -> Response:
-    """Sign in with a link from `neutrino ui`."""
+    """Sign in with a link from `neutrino ui`, which opens it; a link of another site signs nobody in."""
+    _ours(request)
     with audited(request).transaction() as connection:
         secret = sessions.take_over(connection, key)
-        request.state.session = secret and sessions.find(connection, secret)
+        if secret is not None:
+            _replace(connection, request, secret)
     if secret is None:
         return _form(request, "/", "This link was used before, or it is older than a minute.", 401)
     return _welcome(request, secret, "/")

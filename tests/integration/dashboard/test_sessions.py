@@ -119,6 +119,19 @@ def test_a_link_of_neutrino_ui_works_once(url: str, api: Api) -> None:
     assert httpx.get(f"{url}{path}").status_code == 401
 
 
+def test_a_link_on_another_site_signs_nobody_in_and_a_link_of_one_s_own_ends_the_session_before(
+    url: str, api: Api, sign_in: SignIn
+) -> None:
+    browser = sign_in("viewer")
+    before = dict(browser.cookies)
+    path = api("POST", "/v1/sessions", "submitter").json()["path"]
+    assert browser.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert dict(browser.cookies) == before
+    assert browser.get(path, headers={"Sec-Fetch-Site": "none"}).status_code == 303
+    assert dict(browser.cookies) != before
+    assert httpx.get(url, cookies=before).status_code == 303
+
+
 def test_a_workspace_does_not_see_another_one(api: Api, sign_in: SignIn) -> None:
     secret = api.submit()
     stranger = sign_in("stranger")
