@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator import Client
-from orchestrator.embedded.demo import migrating, training
+from orchestrator.embedded.demo import migrating, moving, training
 from orchestrator.embedded.demo.clouds import require, three_clouds
 from orchestrator.embedded.demo.site import Fact, Site, Step
 
-STEPS: tuple[Step, ...] = (training.run, migrating.run)
+STEPS: tuple[Step, ...] = (training.run, migrating.run, moving.run)
 
 
 def main(*, keep: bool = False) -> int:
