@@ -36,6 +36,8 @@ _FAILED_LATELY = """
     SELECT FROM jobs WHERE workspace_id = :workspace AND name = :name AND state = 'FAILED'
       AND finished_at > clock_timestamp() - :seconds * interval '1 second' LIMIT 1
 """
+# Held, it cannot be superseded before its copy has begun; found gone, it has been since we looked.
+_KEEP = "SELECT FROM artifacts WHERE id = :artifact FOR KEY SHARE"
 
 
 def replicate(connection: Connection) -> int:
@@ -50,6 +52,8 @@ def _start(connection: Connection, job: Any) -> bool:
     lately = {"workspace": job.workspace_id, "name": name, "seconds": RETRY_SECONDS}
     if connection.execute(text(_FAILED_LATELY), lately).first() is not None:
         return False
+    if connection.execute(text(_KEEP), {"artifact": job.artifact_id}).first() is None:
+        return False
     try:
         with connection.begin_nested():
             transfers.start(
@@ -61,6 +65,6 @@ def _start(connection: Connection, job: Any) -> bool:
                 destination=job.destination,
                 name=name,
             )
-    except Conflict:  # somebody copies it there already, or it has been superseded this very moment
+    except Conflict:  # somebody copies it there already
         return False
     return True

@@ -13,11 +13,12 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.errors import Conflict, ServerUnavailable
 from orchestrator.domain.ids import AttemptId, decode_attempt
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, Report
+from orchestrator.domain.spec import Checkpoints, Cloud, Placement
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import attempts, idempotency, jobs, moves, pools, queue, streams
+from orchestrator.store import attempts, checkpoints, idempotency, jobs, moves, pools, queue, standby, streams
 from orchestrator.store.fence import Holder, hold
 from orchestrator.store.notify import WORKERS
-from tests.integration.store.plane import LEASE, Plane, command
+from tests.integration.store.plane import LEASE, Plane, command, upload
 
 _BLOCKED = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -312,3 +313,23 @@ def test_a_checkpoint_that_is_asked_for_while_a_worker_claims_rings_that_worker(
         asking.result(timeout=30)
         assert [bell.payload for bell in bells.notifies(timeout=30, stop_after=1)] == [str(worker)]
     assert plane.attempt(AttemptId(job_id, 1)).asked == "checkpoint"
+
+
+def test_a_checkpoint_that_is_superseded_while_its_copy_begins_is_left_out(plane: Plane) -> None:
+    plane.pool("gcp", cloud="gcp", store="gs://bucket")
+    kept = command(checkpoints=Checkpoints(keep=1), placement=Placement(standby=Cloud.GCP))
+    attempt = plane.running(plane.worker(), kept)
+
+    def replicate() -> int:
+        with plane.database.transaction() as connection:
+            return standby.replicate(connection)
+
+    with plane.database.transaction() as connection:
+        checkpoints.commit(connection, attempt, 1, upload(attempt, plane.workspace, "c1"))
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            checkpoints.commit(connection, attempt, 2, upload(attempt, plane.workspace, "c2"))
+            late = threads.submit(replicate)
+            _until_blocked(plane)
+        assert late.result(timeout=30) == 0
+    assert replicate() == 1, "the newer one is copied"
