@@ -38,6 +38,12 @@ def environment() -> Environment:
     return made
 
 
+def inside(address: str) -> str:
+    """A place of ours that a page or an answer leads to; never another host."""
+    plain = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if plain else "/"
+
+
 def render(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """Answer with a page.
 
@@ -50,7 +56,7 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
         "request": request,
         "viewer": getattr(request.state, "session", None),
         "path": request.url.path,
-        "here": f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
+        "here": inside(f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path),
         "theme": theme if theme in THEMES else "auto",
         **context,
     }

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 from orchestrator.dashboard.access import COOKIE, ActingViewer, Db, audited
 from orchestrator.dashboard.live import Live
 from orchestrator.dashboard.oidc import Provider
-from orchestrator.dashboard.render import THEME_COOKIE, THEMES, render
+from orchestrator.dashboard.render import THEME_COOKIE, THEMES, inside, render
 from orchestrator.domain import roles
 from orchestrator.domain.errors import AuthenticationError, NotFound, PermissionDenied, RateLimited
 from orchestrator.store import sessions, tokens
@@ -24,12 +24,6 @@ router = APIRouter()
 
 _YEAR_SECONDS = 31_536_000
 _AWAY = "neutrino_away"
-
-
-def _inside(address: str) -> str:
-    """A place of ours to go to after signing in; never another host."""
-    plain = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
-    return address if plain else "/"
 
 
 def _ours(request: Request) -> None:
@@ -55,7 +49,7 @@ def _replace(connection: Connection, request: Request, secret: str) -> None:
 
 
 def _welcome(request: Request, secret: str, to: str) -> Response:
-    answer = RedirectResponse(_inside(to), status_code=303)
+    answer = RedirectResponse(inside(to), status_code=303)
     answer.set_cookie(
         COOKIE,
         secret,
@@ -69,7 +63,7 @@ def _welcome(request: Request, secret: str, to: str) -> Response:
 
 def _form(request: Request, to: str, error: str | None = None, status: int = 200) -> Response:
     return render(
-        request, "login.html", status=status, next=_inside(to), error=error, provider=request.app.state.provider
+        request, "login.html", status=status, next=inside(to), error=error, provider=request.app.state.provider
     )
 
 
@@ -124,7 +118,7 @@ def go_to_provider(request: Request, db: Db, next: str = "/") -> Response:  # no
     answer = RedirectResponse(departure.url, status_code=303)
     answer.set_cookie(
         _AWAY,
-        f"{departure.state}:{quote(_inside(next), safe='')}",
+        f"{departure.state}:{quote(inside(next), safe='')}",
         max_age=sessions.AWAY_MINUTES * 60,
         path="/login",
         httponly=True,
@@ -190,6 +184,6 @@ def choose_theme(
     theme: Annotated[str, Form(max_length=10)] = "auto", back: Annotated[str, Form(max_length=2000)] = "/"
 ) -> Response:
     """Light, dark, or as the system has it."""
-    answer = RedirectResponse(_inside(back), status_code=303)
+    answer = RedirectResponse(inside(back), status_code=303)
     answer.set_cookie(THEME_COOKIE, theme if theme in THEMES else "auto", max_age=_YEAR_SECONDS, samesite="lax")
     return answer

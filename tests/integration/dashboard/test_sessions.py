@@ -164,6 +164,15 @@ def test_nonsense_is_answered_with_a_page(sign_in: SignIn) -> None:
     assert viewer.get("/cost?span=x&by=y&label=%F0%9F%92%A9").status_code == 200
 
 
+def test_an_error_never_leads_to_another_host(url: str, sign_in: SignIn) -> None:
+    viewer = sign_in("viewer")
+    answer = viewer.get(f"{url}//evil.example/x")
+    assert answer.status_code == 404
+    assert "//evil.example/x" in answer.text  # the page says what was asked for
+    assert 'href="//' not in answer.text
+    assert 'value="//' not in answer.text
+
+
 def test_the_first_page_is_small(url: str, sign_in: SignIn) -> None:
     viewer = sign_in("viewer")
     page = viewer.get("/")
