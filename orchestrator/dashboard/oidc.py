@@ -180,7 +180,7 @@ class Provider:
         return claims
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
-        verified = claims.get("email") if claims.get("email_verified", True) else None
+        verified = claims.get("email") if claims.get("email_verified") in (True, "true") else None  # some send text
         user = "".join(char for char in str(verified or claims["sub"]) if char.isprintable())[:128]
         said = claims.get(self.settings.groups_claim) or []
         groups = {said} if isinstance(said, str) else {str(group) for group in said}

@@ -71,6 +71,7 @@ class Provider:
             "aud": CLIENT,
             "sub": "1",
             "email": "ada@example.org",
+            "email_verified": True,
             "iat": now,
             "exp": now + 60,
         }

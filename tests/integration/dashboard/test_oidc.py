@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -75,6 +74,15 @@ def test_groups_become_a_role_in_a_workspace(
     assert page.status_code == 200
     assert f"{workspace} · {role}" in page.text
     assert "ada@example.org" in page.text
+    browser.close()
+
+
+@pytest.mark.parametrize("said", [None, False, "false"])
+def test_an_address_that_nobody_verified_is_nobody_s_name(front: str, provider: Provider, said: Any) -> None:
+    provider.claims = {"sub": "of-mallory", "email_verified": said}
+    browser, page = _sign_in(front)
+    assert "of-mallory" in page.text
+    assert "ada@example.org" not in page.text
     browser.close()
 
 
