@@ -37,7 +37,7 @@ from workers.backoff import Backoff
 from workers.clearing import Ground
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
-from workers.flight import Flight
+from workers.flight import Ending, Flight
 from workers.pulse import Pulse
 from workers.settings import Settings
 from workers.zygote import clock
@@ -212,9 +212,14 @@ class Launcher:
 
     async def _launch(self, flight: Flight, work: object) -> None:
         assert self._place is not None
-        end = await self._place.launching.launch(
-            flight, work, self._place.compute, self._move, lambda: self._speak(flight)
-        )
+        end: Ending | None
+        try:
+            end = await self._place.launching.launch(
+                flight, work, self._place.compute, self._move, lambda: self._speak(flight)
+            )
+        except Exception as error:  # otherwise its lease would be renewed for ever
+            log.exception("The pod of %s could not be made.", flight.attempt)
+            end = Reason.INFRA_ERROR, f"Its pod cannot be made. {error!r}", None
         flight.task = None
         if end is not None and not flight.over:
             self._report(flight, *end)

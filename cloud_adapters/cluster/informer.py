@@ -81,7 +81,7 @@ class Informer:
             except Outdated:
                 log.info("The cluster has forgotten where we were; listing again.")
                 self._version = ""
-            except ComputeError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: who dies here leaves the others with old news
                 self._note_silence(error)
                 stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -107,10 +107,11 @@ class Informer:
         ours = [one["metadata"] for one in jobs if FINALIZER in one["metadata"].get("finalizers", ())]
         return {meta["name"]: "deletionTimestamp" in meta for meta in ours}
 
-    def _note_silence(self, error: ComputeError) -> None:
+    def _note_silence(self, error: Exception) -> None:
         if self.silent_since is None:
             self.silent_since = time.time()
-            log.warning("%s What was known stays known; trying again.", error)
+            expected = isinstance(error, ComputeError)
+            log.warning("%s What was known stays known; trying again.", error, exc_info=None if expected else error)
 
     def _answered(self) -> None:
         if self.silent_since is not None:

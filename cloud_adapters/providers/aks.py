@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import yaml
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity import CredentialUnavailableError, DefaultAzureCredential
 
 from cloud_adapters.access import Endpoint, Renewed
@@ -51,6 +51,8 @@ def _token(credential: Any, scope: str) -> tuple[str, float]:
         token = credential.get_token(scope)
     except (ClientAuthenticationError, CredentialUnavailableError) as error:
         raise ComputeDenied(f"Azure gives no token: {error.message}", hint=_HINT) from error
+    except AzureError as error:
+        raise ComputeUnavailable(f"Azure cannot be asked for a token: {error.message}") from error
     return str(token.token), float(token.expires_on)
 
 

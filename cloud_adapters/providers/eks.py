@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -26,13 +28,9 @@ _HINT = "The launcher needs eks:DescribeCluster, and an access entry of the clus
 def find(ref: ClusterRef) -> Endpoint:
     """Ask EKS where a cluster is. Raises BadReference, ComputeDenied and ComputeUnavailable."""
     name, region = ref.cluster or "", ref.region or ""
-    try:
+    with _told(name, region):
         session = boto3.Session(region_name=region)
         cluster = session.client("eks").describe_cluster(name=name)["cluster"]
-    except ClientError as error:
-        raise _refusal(name, region, error) from error
-    except BotoCoreError as error:
-        raise ComputeUnavailable(f"EKS in {region} cannot be asked: {error}.", hint=_HINT) from error
     if "endpoint" not in cluster:
         raise BadReference(f"EKS cluster {name} has no endpoint yet; it is {cluster.get('status')}.")
     return Endpoint(
@@ -42,6 +40,16 @@ def find(ref: ClusterRef) -> Endpoint:
     )
 
 
+@contextmanager
+def _told(name: str, region: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        raise _refusal(name, region, error) from error
+    except BotoCoreError as error:
+        raise ComputeUnavailable(f"EKS in {region} cannot be asked: {error}.", hint=_HINT) from error
+
+
 def _refusal(name: str, region: str, error: ClientError) -> BadReference | ComputeDenied:
     if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
         return BadReference(f"EKS has no cluster {name} in {region}.", hint="`aws eks list-clusters` shows them.")
@@ -49,16 +57,17 @@ def _refusal(name: str, region: str, error: ClientError) -> BadReference | Compu
 
 
 def _token(session: Any, name: str, region: str) -> str:
-    client = session.client("sts", region_name=region)
-    signer = RequestSigner(
-        client.meta.service_model.service_id, region, "sts", "v4", session.get_credentials(), session.events
-    )
-    request = {
-        "method": "GET",
-        "url": f"https://sts.{region}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15",
-        "body": {},
-        "headers": {"x-k8s-aws-id": name},
-        "context": {},
-    }
-    url = signer.generate_presigned_url(request, region_name=region, expires_in=_URL_SECONDS, operation_name="")
+    with _told(name, region):
+        client = session.client("sts", region_name=region)
+        signer = RequestSigner(
+            client.meta.service_model.service_id, region, "sts", "v4", session.get_credentials(), session.events
+        )
+        request = {
+            "method": "GET",
+            "url": f"https://sts.{region}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15",
+            "body": {},
+            "headers": {"x-k8s-aws-id": name},
+            "context": {},
+        }
+        url = signer.generate_presigned_url(request, region_name=region, expires_in=_URL_SECONDS, operation_name="")
     return f"k8s-aws-v1.{base64.urlsafe_b64encode(url.encode()).decode().rstrip('=')}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import google.auth
 import httpx
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 
 from cloud_adapters.access import Endpoint, Renewed
@@ -41,6 +41,8 @@ def find(ref: ClusterRef) -> Endpoint:
 def _token(credentials: Any) -> tuple[str, float]:
     try:
         credentials.refresh(Request())
+    except TransportError as error:
+        raise ComputeUnavailable(f"Google Cloud cannot be asked for a token: {error}") from error
     except GoogleAuthError as error:
         raise ComputeDenied(f"Google Cloud gives no token: {error}", hint=_HINT) from error
     return str(credentials.token), credentials.expiry.replace(tzinfo=UTC).timestamp()

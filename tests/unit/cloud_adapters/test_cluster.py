@@ -10,17 +10,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from azure.core.exceptions import ServiceRequestError
+from google.auth.exceptions import TransportError
+from kubernetes.client import ApiClient, Configuration
 
 from cloud_adapters.access import Renewed
 from cloud_adapters.cluster import manifests
 from cloud_adapters.cluster.access import open_cluster
+from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.capacity import offers
+from cloud_adapters.cluster.informer import Informer
 from cloud_adapters.cluster.manifests import Spot
 from cloud_adapters.cluster.presets import presets
 from cloud_adapters.cluster.reading import piece
 from cloud_adapters.compute import Phase, Piece, Status, Work
 from cloud_adapters.compute_errors import BadReference, ComputeDenied, ComputeError, ComputeUnavailable, WorkRefused
+from cloud_adapters.compute_testing import until
 from cloud_adapters.providers import aks, eks, gke
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.gpus import KNOWN
@@ -276,3 +283,38 @@ def test_gke_and_aks_say_what_is_wrong(
     monkeypatch.setenv(variable, "http://127.0.0.1:1")
     with pytest.raises(ComputeUnavailable):
         describe("x", "token")
+
+
+def test_a_token_that_cannot_be_had_now_is_a_cluster_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        def get_token(self, _scope: str) -> None:
+            raise ServiceRequestError("no way")
+
+        def refresh(self, _request: object) -> None:
+            raise TransportError("no way")  # type: ignore[no-untyped-call]
+
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    with pytest.raises(ComputeUnavailable, match="EKS in eu-west-1 cannot be asked"):
+        eks._token(boto3.Session(region_name="eu-west-1"), "prod", "eu-west-1")
+    with pytest.raises(ComputeUnavailable, match="Azure cannot be asked"):
+        aks._token(Away(), "scope")
+    with pytest.raises(ComputeUnavailable, match="Google Cloud cannot be asked"):
+        gke._token(Away())
+
+
+def test_whatever_goes_wrong_in_the_watch_is_silence_and_not_its_end() -> None:
+    def fails(_settings: object) -> None:
+        raise RuntimeError("nobody expected this")
+
+    settings = Configuration(host="http://127.0.0.1:1", api_key={"authorization": "old"})
+    settings.refresh_api_key_hook = fails
+    informer, stop = Informer(KubeApi(ApiClient(settings)), "jobs", "gpu"), threading.Event()
+    thread = threading.Thread(target=informer.run, args=(lambda _name: None, stop), daemon=True)
+    thread.start()
+    until(lambda: informer.silent_since is not None)
+    assert thread.is_alive()
+    stop.set()
+    thread.join()
