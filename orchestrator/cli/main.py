@@ -159,7 +159,7 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
         {"list": fleet.list_tokens, "create": fleet.create_token, "revoke": fleet.revoke_token},
     ),
     "notification": (
-        "Who is told when jobs end: list, create, test, deliveries, delete.",
+        "Who is told when jobs end: list, create, test, delete.",
         {
             "list": notifications.list_all,
             "create": notifications.create,
