@@ -138,10 +138,10 @@ class Heartbeat(Model):
 
 
 class HeartbeatReply(Model):
-    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report. `checkpoint`:
-    let them take a checkpoint now. `move`: let them take one and give them back, to go on elsewhere. `orphans`: the
-    database says this worker holds them, but it did not name them. `waiting`: how many attempts of its pool wait to be
-    claimed."""
+    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report.
+    `checkpoint`: let them take a checkpoint now. `move`: let them take one and give them back, to go on elsewhere.
+    `orphans`: the database says this worker holds them, but it did not name them. `waiting`: how many attempts of its
+    pool wait to be claimed."""
 
     lost: tuple[str, ...] = ()
     cancel: tuple[str, ...] = ()
