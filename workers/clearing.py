@@ -54,6 +54,8 @@ class Ground:
             if clock() > patient_until:
                 self.terminate(flight)
             await asyncio.sleep(_LOOK)
+        if status is None or not status.pieces:  # a Job that is not seen, or has no pods yet, may make some later
+            await self._insist(lambda: self._compute.terminate(flight.work))
         await self._insist(lambda: self._compute.release(flight.work))
         self._on_cleared(flight)
 

@@ -89,7 +89,7 @@ class Informer:
             pause = _FIRST_PAUSE
 
     def list_jobs(self) -> None:
-        """Look which Jobs there are. A launch that is under way may be missing from the answer; it stays known."""
+        """Look which Jobs there are."""
         asked = time.monotonic()
         try:
             found = self._our_jobs()
@@ -98,8 +98,12 @@ class Informer:
             raise
         self._answered()
         with self._lock:
-            young = {name for name, at in self._born.items() if at > asked - _YOUNG_SECONDS and name in self._jobs}
-            self._jobs = dict.fromkeys(young, False) | found
+            self._jobs = self._young(asked) | found
+
+    def _young(self, asked: float) -> dict[str, bool]:
+        """Jobs that a list asked for at that time may miss, because they were being made: they stay known."""
+        born = (name for name, at in self._born.items() if at > asked - _YOUNG_SECONDS and name in self._jobs)
+        return dict.fromkeys(born, False)
 
     def _our_jobs(self) -> dict[str, bool]:
         """Jobs that bear our finalizer; the others are recorded, and wait for the end of their time."""
@@ -119,6 +123,7 @@ class Informer:
             self.silent_since = None
 
     def _list(self, on_change: Callable[[str], None]) -> None:
+        asked = time.monotonic()
         jobs = self._our_jobs()
         pods, version = self._api.items(self._pods_path, self._selector)
         found: dict[str, dict[str, Piece]] = {}
@@ -126,7 +131,7 @@ class Informer:
             found.setdefault(work_of(pod), {})[pod["metadata"]["name"]] = piece(pod)
         with self._lock:
             before, self._pods = self._pods, found
-            jobs_before, self._jobs = self._jobs, jobs
+            jobs_before, self._jobs = self._jobs, self._young(asked) | jobs
             changed = {
                 name
                 for name in before.keys() | found.keys() | jobs_before.keys() | self._jobs.keys()

@@ -1,0 +1,80 @@
+"""Jobs that a launcher has made and does not see yet."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_adapters.cluster.access import open_cluster
+from cloud_adapters.cluster.api import KubeApi, Query
+from cloud_adapters.cluster.compute import KubernetesCompute
+from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.compute import Work
+from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef, PodSettings
+from tests.kube.cluster import NAMESPACE, Cluster
+from workers.clearing import Ground
+from workers.flight import Flight, Launching
+from workers.places import Place
+
+SPOT = Spot(NAMESPACE, "unseen", PodSettings(), "registry.example.com/worker:1")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    cluster.behaviour.creates = False
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def api_of(cluster: Cluster) -> KubeApi:
+    return open_cluster(ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=str(cluster.kubeconfig())))[0]
+
+
+def work(**fields: Any) -> Work:
+    return Work(**{"name": "j-1-1", "command": ("true",), "env": {}, "token": "t", "labels": {}} | fields)
+
+
+class Slow(KubeApi):
+    """Something happens between its list of Jobs and its list of pods."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def items(self, path: str, query: Query | None = None) -> tuple[list[dict[str, Any]], str]:
+        if path.endswith("/pods") and self.meanwhile is not None:
+            self.meanwhile()
+            self.meanwhile = None
+        return super().items(path, query)
+
+
+def test_a_job_that_is_made_during_a_list_stays_known(cluster: Cluster) -> None:
+    api = Slow(api_of(cluster)._client)
+    compute, stop = KubernetesCompute(api, SPOT), threading.Event()
+    api.meanwhile = lambda: compute.launch(work())
+    thread = threading.Thread(target=compute.watch, args=(lambda _name: None, stop), daemon=True)
+    thread.start()
+    assert compute.synced.wait(30)
+    assert {name: status.doomed for name, status in compute.inventory().items()} == {"j-1-1": False}
+    stop.set()
+
+
+def test_a_job_that_nobody_sees_is_cleared_as_well(cluster: Cluster) -> None:
+    api = api_of(cluster)
+    KubernetesCompute(api, SPOT).launch(work())
+    place = Place(KubernetesCompute(api, SPOT), Launching({}, 1.0, 1.0), lambda: Checked(worker="w-1", checks=()))
+
+    async def clear() -> None:
+        cleared = asyncio.Event()
+        ground = Ground(lambda: place, asyncio.to_thread, lambda _flight: cleared.set())
+        ground.clear(Flight("j-1.1"))
+        await asyncio.wait_for(cleared.wait(), 30)
+
+    asyncio.run(clear())
+    assert cluster.objects.all("jobs") == []
