@@ -65,6 +65,19 @@ def _caller(
     return principal
 
 
+def _lasting(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Callable[[], bool]:
+    def lasts() -> bool:
+        try:
+            _caller(request, credentials)
+        except AuthenticationError:
+            return False
+        return True
+
+    return lasts
+
+
 def _at_least(role: str) -> Callable[[Principal], Principal]:
     def check(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
         roles.require(principal.role, role)
@@ -98,6 +111,9 @@ Admin = Annotated[Principal, Depends(_at_least("admin"))]
 WorkerOrAttempt = Annotated[Principal, Depends(_worker)]
 Scraper = Annotated[Principal, Depends(_scraper)]
 FileReader = Annotated[Principal, Depends(_file_reader)]
+
+Lasting = Annotated[Callable[[], bool], Depends(_lasting)]
+"""Whether the caller's token is still good: answers that go on for long ask before each piece."""
 
 
 def holder(principal: Principal, worker_id: int | None = None) -> Holder:

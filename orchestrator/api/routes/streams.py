@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from orchestrator.api.auth import Viewer
+from orchestrator.api.auth import Lasting, Viewer
 from orchestrator.api.dependencies import Db, Limit, Watch
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import JobSummary, LogEntry, LogPage
@@ -78,6 +78,7 @@ def logs(
 @router.get("/logs/stream", response_class=EventSourceResponse)
 async def follow(
     db: Db,
+    good: Lasting,
     watch: Watch,
     job: Found,
     position: Resume,
@@ -87,6 +88,8 @@ async def follow(
     with watch.watch(job) as event:
         while not watch.stopping:
             state, entries = await run_sync(_read, db, job, position, _CHUNK, since)
+            if not await run_sync(good):
+                return  # who comes back is told why
             for entry in entries:
                 yield ServerSentEvent(event="log", id=entry.id, data=entry)
             position = _last(entries, position)
@@ -104,12 +107,14 @@ def _summary(db: Database, job_id: int) -> JobSummary:
 
 
 @router.get("/watch", response_class=EventSourceResponse)
-async def watch_job(db: Db, watch: Watch, job: Found) -> AsyncIterator[ServerSentEvent]:
+async def watch_job(db: Db, good: Lasting, watch: Watch, job: Found) -> AsyncIterator[ServerSentEvent]:
     """The job's state, at once and whenever it or its progress changes; ends when the job has ended."""
     last: JobSummary | None = None
     with watch.watch(job) as event:
         while not watch.stopping:
             current = await run_sync(_summary, db, job)
+            if not await run_sync(good):
+                return
             if current != last:
                 last = current
                 yield ServerSentEvent(event="job", data=current)

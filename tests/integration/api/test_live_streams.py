@@ -175,3 +175,17 @@ def test_the_server_stops_although_somebody_still_listens(api: Api) -> None:
     attempt = Attempt(api)
     with serve(api.app) as url, _events(api, url, f"/v1/jobs/{attempt.job}/watch") as events:
         assert next(events)[2]["state"] == "RUNNING"
+
+
+@pytest.mark.parametrize("what", ["logs/stream", "watch"])
+def test_a_revoked_token_reads_no_further(api: Api, url: str, what: str) -> None:
+    attempt = Attempt(api)
+    attempt.write("before")
+    with _events(api, url, f"/v1/jobs/{attempt.job}/{what}") as events:
+        assert next(events)
+        with api.database.transaction() as connection:
+            connection.exec_driver_sql("UPDATE tokens SET revoked_at = now() WHERE name = 'viewer'")
+        api.app.state.authenticator.forget()
+        attempt.write("after")
+        attempt.succeed()
+        assert list(events) == []
