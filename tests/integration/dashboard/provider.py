@@ -76,5 +76,6 @@ class Provider:
             "exp": now + 60,
         }
         claims |= {"nonce": known["nonce"], "groups": ["ml"]} | self.claims
+        claims = {name: value for name, value in claims.items() if value is not None}
         header = {"alg": "RS256", "kid": self.key.kid}
         return JSONResponse({"id_token": jwt.encode(header, claims, self.key), "token_type": "Bearer"})
