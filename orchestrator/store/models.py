@@ -156,32 +156,42 @@ def remove_alias(connection: Connection, workspace_id: int, name: str, alias: st
 # What has not ended and names the version anywhere in its document, or moves or checks its artifact.
 _USERS = """
     SELECT id FROM jobs
-    WHERE workspace_id = :workspace AND state IN ('QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING')
+    WHERE workspace_id = :workspace AND id > :above AND state IN ('QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING')
       AND jsonb_path_exists(document, '$.spec.** ? (@ == $names[*])',
         jsonb_build_object('names', CAST(:names AS jsonb)))
     ORDER BY id LIMIT 5
 """
+_NEWEST_JOB = "SELECT coalesce(max(id), 0) FROM jobs WHERE workspace_id = :workspace"
 
 
 def delete(connection: Connection, workspace_id: int, name: str, which: str) -> ModelVersionView:
     """Delete a version with all of its copies; its number is never given again. Raises Conflict naming who uses it."""
+    looked_at: int = connection.execute(text(_NEWEST_JOB), {"workspace": workspace_id}).scalar_one()
+    # Every job is looked at before the model is held: that may take long, and reports of its next version would wait.
+    _unused(connection, workspace_id, name, which, above=0)
     lock = "SELECT FROM models WHERE workspace_id = :workspace AND name = :name FOR UPDATE"
     connection.execute(text(lock), {"workspace": workspace_id, "name": name})
-    found = version(connection, workspace_id, name, which)
-    if found.aliases:
-        named = ", ".join(f"{name}@{alias}" for alias in found.aliases)
-        raise Conflict(f"{found.ref} is used as {named}.", hint="Point the alias at another version, or remove it.")
-    newest = version(connection, workspace_id, name, None)
-    names = [found.ref, found.artifact.id, *([name, f"{name}@{LATEST}"] if found.ref == newest.ref else [])]
-    values = {"workspace": workspace_id, "names": json.dumps(names)}
-    if users := [encode("j", row.id) for row in connection.execute(text(_USERS), values)]:
-        raise Conflict(
-            f"{found.ref} is used by {', '.join(users)}.", hint="Wait for these jobs or cancel them.", users=users
-        )
+    found = _unused(connection, workspace_id, name, which, above=looked_at)
     statement = """
         DELETE FROM model_versions v USING models m
         WHERE m.id = v.model_id AND m.workspace_id = :workspace AND m.name = :name AND v.version = :version
     """
     connection.execute(text(statement), {"workspace": workspace_id, "name": name, "version": found.version})
     replicas.throw_artifacts_away(connection, [decode("a", found.artifact.id)])
+    return found
+
+
+def _unused(connection: Connection, workspace_id: int, name: str, which: str, *, above: int) -> ModelVersionView:
+    """A version that neither an alias names nor a job above this row id; raises Conflict naming who does."""
+    found = version(connection, workspace_id, name, which)
+    if found.aliases:
+        named = ", ".join(f"{name}@{alias}" for alias in found.aliases)
+        raise Conflict(f"{found.ref} is used as {named}.", hint="Point the alias at another version, or remove it.")
+    newest = version(connection, workspace_id, name, None)
+    names = [found.ref, found.artifact.id, *([name, f"{name}@{LATEST}"] if found.ref == newest.ref else [])]
+    values = {"workspace": workspace_id, "names": json.dumps(names), "above": above}
+    if users := [encode("j", row.id) for row in connection.execute(text(_USERS), values)]:
+        raise Conflict(
+            f"{found.ref} is used by {', '.join(users)}.", hint="Wait for these jobs or cancel them.", users=users
+        )
     return found

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import Conflict, ServerUnavailable
-from orchestrator.domain.ids import AttemptId, decode_attempt
+from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, Report
-from orchestrator.domain.spec import Checkpoints, Cloud, Placement
+from orchestrator.domain.spec import Checkpoints, Cloud, Outputs, Placement
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import attempts, checkpoints, idempotency, jobs, moves, pools, queue, standby, streams
+from orchestrator.store import attempts, checkpoints, idempotency, jobs, models, moves, pools, queue, standby, streams
 from orchestrator.store.fence import Holder, hold
 from orchestrator.store.notify import WORKERS
 from tests.integration.store.plane import LEASE, Plane, command, upload
@@ -333,3 +333,31 @@ def test_a_checkpoint_that_is_superseded_while_its_copy_begins_is_left_out(plane
             _until_blocked(plane)
         assert late.result(timeout=30) == 0
     assert replicate() == 1, "the newer one is copied"
+
+
+def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_model(plane: Plane) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker, command(outputs=Outputs(model="digits")))
+    plane.report(worker, attempt, output=upload(attempt, plane.workspace))
+
+    def delete() -> str:
+        with plane.database.transaction() as connection:
+            return models.delete(connection, plane.workspace, "digits", "1").ref
+
+    lock = text("SELECT FROM models FOR UPDATE NOWAIT")
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            connection.execute(lock)
+            deleting = threads.submit(delete)
+            _until_blocked(plane)
+            (user,) = plane.submit(command(env={"MODEL": "digits@1"}))
+        with pytest.raises(Conflict, match=encode("j", user)):
+            deleting.result(timeout=30)
+        with plane.database.transaction() as connection:
+            jobs.cancel(connection, user, "ada")
+        with plane.database.transaction() as connection:
+            connection.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+            deleting = threads.submit(delete)
+            _until_blocked(plane)
+            connection.execute(lock)  # nobody has it
+        assert deleting.result(timeout=30) == "digits@1"
