@@ -18,12 +18,14 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.console import AuditEntry, AuditVerdict
 from orchestrator.store.session import Database
 
-_about: ContextVar[str | None] = ContextVar("about", default=None)
+_about: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("about", default=None)
+_MOST_LETTERS = 500
 
 
-def about(target: str) -> None:
-    """Name what the action of this request made, when its address does not."""
-    _about.set(target)
+def about(target: str, **detail: Any) -> None:
+    """Name what the action of this request made or changed, when its address does not. A long `target` is cut; what
+    must be there whole, such as many ids, belongs into the `detail`."""
+    _about.set((target, detail))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +69,15 @@ FROM head, given
 
 def append(connection: Connection, act: Act) -> None:
     """Write the entry of an action, if this transaction has written anything; the last thing before its commit."""
+    target, detail = _about.get() or (act.target, {})
     values = {
         "workspace_id": act.workspace_id,
         "actor": act.actor,
         "role": act.role,
         "via": act.via,
         "action": act.action,
-        "target": (_about.get() or act.target)[:500],
-        "detail": json.dumps(act.detail),
+        "target": target[:_MOST_LETTERS],
+        "detail": json.dumps(act.detail | detail),
         "request_id": act.request_id,
     }
     connection.execute(text(_APPEND), values)

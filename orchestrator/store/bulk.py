@@ -30,13 +30,13 @@ def concerned(connection: Connection, workspace_id: int, action: str, ids: Seque
     return list(connection.execute(text(statement), {"workspace": workspace_id, "ids": list(ids)}).scalars())
 
 
-def act(connection: Connection, workspace_id: int, user: str, action: str, ids: Sequence[int]) -> int:
-    """Cancel or retry those of these jobs for which it is possible; the others stay as they are. Returns how many."""
-    done = 0
+def act(connection: Connection, workspace_id: int, user: str, action: str, ids: Sequence[int]) -> list[int]:
+    """Cancel or retry those of these jobs for which it is possible, and return them; the others stay as they are."""
+    done = []
     for job_id in concerned(connection, workspace_id, action, ids):
         try:
             ACTIONS[action](connection, job_id, user)
         except Conflict:
             continue
-        done += 1
+        done.append(job_id)
     return done

@@ -50,7 +50,8 @@ def _accept(
             files.require(connection, caller.workspace_id, specs)
             pools.check_gpus(connection, specs)
             ids = jobs.submit(connection, caller.workspace_id, caller.user, specs, request.scope[traces.HEADER])
-            audit.about(" ".join(encode("j", job_id) for job_id in ids))
+            made = [encode("j", job_id) for job_id in ids]
+            audit.about(" ".join(made), jobs=made)
             return {"ids": ids}
 
         return idempotency.once(connection, caller.workspace_id, key, identity, effect)

@@ -172,9 +172,9 @@ def many(
         raise NotFound(f"There is no action {action!r}.", hint="Jobs can be cancelled or retried.")
     ids = [decode("j", each) for each in job.split()[: bulk.MOST]]
     with db.transaction() as connection:
-        count = bulk.act(connection, viewer.workspace_id, viewer.user, action, ids)
-        audit.about(f"{action} {count}: {' '.join(job.split())}")
-    return RedirectResponse(f"/jobs?{urlencode({'q': q, 'did': f'{action}:{count}'})}", status_code=303)
+        done = [encode("j", one) for one in bulk.act(connection, viewer.workspace_id, viewer.user, action, ids)]
+        audit.about(f"{action} {len(done)}: {' '.join(done)}", jobs=done)
+    return RedirectResponse(f"/jobs?{urlencode({'q': q, 'did': f'{action}:{len(done)}'})}", status_code=303)
 
 
 @router.post("/jobs/views")

@@ -43,6 +43,19 @@ def test_actions_through_the_api_and_the_dashboard_leave_an_entry_and_looks_and_
     assert api("GET", "/v1/audit", "operator").status_code == 403
 
 
+def test_what_is_done_to_many_jobs_names_each_that_it_was_done_to(api: Api, sign_in: SignIn) -> None:
+    jobs = [api.submit() for _ in range(80)]
+    ended = jobs.pop()
+    api("POST", f"/v1/jobs/{ended}/cancel")
+    admin = sign_in("admin")
+    form = {"csrf": csrf(admin), "action": "cancel", "job": " ".join([*jobs, ended])}
+    assert admin.post("/jobs/bulk", data=form).status_code == 303
+    entry = api("GET", "/v1/audit", params={"limit": 1}).json()["items"][0]
+    assert (entry["action"], entry["detail"]) == ("many", {"jobs": jobs})
+    assert entry["target"].startswith("cancel 79: ")
+    assert api("GET", "/v1/audit/verify").json()["brokenAt"] is None
+
+
 def test_a_request_sent_twice_leaves_one_entry_and_workers_leave_none(api: Api) -> None:
     before = len(_entries(api))
     for _ in range(3):
