@@ -71,18 +71,26 @@ _SAY = f"""
     WITH said AS (
       SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[]), CAST(:reasons AS text[]),
         CAST(:messages AS text[])) AS s(job_id, epoch, reason, message)
+    ), news AS (
+      SELECT j.id, s.reason, s.message
+      FROM said s JOIN jobs j ON j.id = s.job_id AND j.epoch = s.epoch
+      JOIN attempts a ON a.job_id = s.job_id AND a.epoch = s.epoch
+      WHERE j.state = 'RUNNING' AND a.worker_id = :worker AND {LIVE}
+        AND (j.reason, j.message) IS DISTINCT FROM (s.reason, s.message)
+      ORDER BY j.id FOR NO KEY UPDATE OF j
     )
-    UPDATE jobs j SET reason = s.reason, message = s.message
-    FROM said s JOIN attempts a ON a.job_id = s.job_id AND a.epoch = s.epoch
-    WHERE j.id = s.job_id AND j.state = 'RUNNING' AND a.worker_id = :worker AND {LIVE}
-      AND (j.reason, j.message) IS DISTINCT FROM (s.reason, s.message)
+    UPDATE jobs j SET reason = news.reason, message = news.message FROM news WHERE j.id = news.id
     RETURNING j.id
 """
 
 
 _TROUBLE = """
-    UPDATE jobs j SET message = :words
-    FROM workers w WHERE w.id = :worker AND j.pool_id = w.pool_id AND j.state = 'DISPATCHED' AND j.message <> :words
+    WITH told AS (
+      SELECT j.id FROM jobs j JOIN workers w ON w.pool_id = j.pool_id
+      WHERE w.id = :worker AND j.state = 'DISPATCHED' AND j.message <> :words
+      ORDER BY j.id FOR NO KEY UPDATE OF j
+    )
+    UPDATE jobs j SET message = :words FROM told WHERE j.id = told.id
     RETURNING j.id
 """
 
@@ -98,7 +106,6 @@ def say(connection: Connection, worker_id: int, waits: Sequence[tuple[AttemptId,
     """Write down beside their jobs why attempts wait, or where they run: only while they live, only what is new."""
     if not waits:
         return
-    waits = sorted(waits, key=lambda one: one[0])
     values: dict[str, Any] = {
         "worker": worker_id,
         "jobs": [attempt.job_id for attempt, _ in waits],

@@ -76,11 +76,14 @@ def heartbeat(db: Db, caller: WorkerOrAttempt, beat: Heartbeat) -> HeartbeatRepl
         reply = attempts.heartbeat(connection, worker_id, beat, named, lease_seconds())
         if not beat.launcher:
             return reply
-        pods.say(connection, worker_id, [(decode_attempt(one.attempt), one) for one in beat.waits])
-        if beat.trouble:
-            pods.trouble(connection, worker_id, beat.trouble)
         check, drain = clusters.is_asked(connection, worker_id)
-        return reply.model_copy(update={"check": check, "drain": drain or reply.drain})
+    # Jobs are locked before attempts, and in order: what is said of them has transactions of its own.
+    with db.transaction() as connection:
+        pods.say(connection, worker_id, [(decode_attempt(one.attempt), one) for one in beat.waits])
+    if beat.trouble:
+        with db.transaction() as connection:
+            pods.trouble(connection, worker_id, beat.trouble)
+    return reply.model_copy(update={"check": check, "drain": drain or reply.drain})
 
 
 @router.post("/append")
