@@ -102,6 +102,17 @@ def test_what_the_schema_cannot_see_is_refused_with_what_to_do(values: dict[str,
     assert words in str(refused.value)
 
 
+def test_no_proxy_is_believed_unless_it_is_named() -> None:
+    def believed(values: dict[str, Any]) -> set[str]:
+        api = next(pod for where, pod in render(values).pods() if where.endswith("-api"))
+        return {one["value"] for each in containers(api) for one in each["env"] if one["name"] == "FORWARDED_ALLOW_IPS"}
+
+    assert believed({}) == {""}
+    assert believed({"api": {"trustedProxies": ["192.0.2.7", "2001:db8::/64"]}}) == {"192.0.2.7,2001:db8::/64"}
+    assert "api.trustedProxies" in rendered("everything").notes
+    assert "api.trustedProxies" not in rendered("bare").notes
+
+
 def test_the_settings_of_pods_are_those_of_the_api() -> None:
     known = {field.alias or name for name, field in PodSettings.model_fields.items()}
     assert set(SCHEMA["$defs"]["pods"]["properties"]["pods"]["properties"]) == known
