@@ -35,7 +35,7 @@ demo: $(VENV)/.demonstration  ## Train a classifier, kill its worker, move it th
 	@$(BIN)/neutrino demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.development  ## Run the tests; TESTS="-m slow" runs the minutes-long ones
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(VENV)/.development  ## Lint, types, and the architecture
 	$(BIN)/ruff check .
