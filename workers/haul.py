@@ -27,6 +27,7 @@ from workers.zygote import clock
 
 _SECRETS_OF_THE_WORKER = frozenset({"NEUTRINO_TOKEN", "REDIS_URL", "DATABASE_URL"})
 _LONGEST_LINE = 64 * 1024
+_RENEW_SECONDS = 0.2  # between looks whether there is a new deadline to tell
 _NOTHING_TO_DO = Verdict(
     Reason.DAMAGED, "There is no good copy to read from any more, or the artifact has been deleted meanwhile."
 )
@@ -128,28 +129,32 @@ class Haul:
             self.kill()
         credentials = {name: value for name, value in os.environ.items() if name not in _SECRETS_OF_THE_WORKER}
         told = {"order": self._order.model_dump(mode="json"), "environment": credentials}
+        telling = asyncio.create_task(self._tell(ours, told))
         try:
-            await asyncio.gather(self._tell(ours, told), self._hear(process), self._hear_errors(process))
+            await asyncio.gather(self._hear(process), self._hear_errors(process))
         except BaseException:
             self.kill()
             raise
         finally:
+            telling.cancel()
             code = await process.wait()
         return self._verdict(code)
 
     async def _tell(self, ours: socket.socket, told: dict[str, Any]) -> None:
-        """Credentials go to the process only when it has hidden its memory from jobs."""
-        await self._hidden.wait()
+        """Credentials go to the process only when it has hidden its memory from jobs. After that it hears until when it
+        may go on: when this process is stopped or cut off, it ends by itself, like what the zygote has started."""
+        loop = asyncio.get_running_loop()
         with ours, suppress(ConnectionError):  # it died early; how it ended says more
-            await asyncio.get_running_loop().sock_sendall(ours, json.dumps(told).encode())
+            await self._hidden.wait()
+            said = self._host.runner.good_until
+            await loop.sock_sendall(ours, json.dumps(told | {"until": said}).encode() + b"\n")
+            while True:
+                await asyncio.sleep(_RENEW_SECONDS)
+                if said != self._host.runner.good_until:
+                    said = self._host.runner.good_until
+                    await loop.sock_sendall(ours, json.dumps({"until": said}).encode() + b"\n")
 
     async def _hear(self, process: Process) -> None:
-        try:
-            await self._listen(process)
-        finally:
-            self._hidden.set()  # it may have ended without a word
-
-    async def _listen(self, process: Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             message = json.loads(line)

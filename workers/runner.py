@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import select
 import signal
@@ -47,7 +48,10 @@ def job_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 class Runner:
-    """Starts, signals and kills attempts. Made before the agent has threads; `attach` joins it to the event loop."""
+    """Starts, signals and kills attempts. Made before the agent has threads; `attach` joins it to the event loop.
+
+    `good_until` is what `alive` was last told; before that nothing ends anything.
+    """
 
     def __init__(self, lock: int, cwd: Path, most_processes: int, slots: int) -> None:
         self._lock = lock
@@ -56,7 +60,7 @@ class Runner:
         self._slots = slots
         self._workloads = {point.name: point.value for point in metadata.entry_points(group="neutrino.workloads")}
         self._running: dict[str, asyncio.Future[Exit]] = {}
-        self._deadline: float | None = None
+        self.good_until = math.inf
         self._on_started: Callable[[str, int], None] = lambda _attempt, _pid: None
         proctree.become_subreaper()
         self._spawn()
@@ -107,7 +111,7 @@ class Runner:
 
     def alive(self, until: float) -> None:
         """Everything may run until then (by `zygote.clock()`); without another word the zygote then kills it all."""
-        self._deadline = until
+        self.good_until = until
         self._send(["alive", until])
 
     def close(self) -> None:
@@ -167,8 +171,7 @@ class Runner:
             self._resolve(attempt, Exit(None, "The worker's own process runner died."))
         self._spawn()
         loop.add_reader(self._socket, self._on_readable)
-        if self._deadline is not None:
-            self.alive(self._deadline)
+        self.alive(self.good_until)
 
     def _kill_orphans(self) -> None:
         """Attempts lead sessions of their own, which tells their remains from other children of this process."""

@@ -1,8 +1,10 @@
 """The process that copies or checks one artifact: `python -m workers.workloads.transfer`.
 
 It is no user's code, so unlike other attempts it works with the worker's own credentials. They come through standard
-input, and not in its environment, which other processes of this user could read. What it has to say it writes to
-standard output, one JSON document per line: progress, notes, and at last how it ended.
+input, and not in its environment, which other processes of this user could read. After them comes, again and again,
+until when the worker holds the lease: without another word this process ends itself then, because another worker may
+begin to write the same copy. What it has to say it writes to standard output, one JSON document per line: progress,
+notes, and at last how it ended.
 """
 
 from __future__ import annotations
@@ -10,10 +12,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,8 +29,10 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.state import Reason
 from orchestrator.domain.transfer import Order, Place
 from workers import proctree
+from workers.zygote import clock
 
 _TELL_SECONDS = 0.3
+_LOOK_SECONDS = 0.1
 _CHECKERS = 8
 _SHOWN = 5
 
@@ -169,6 +172,26 @@ def _reason(error: NeutrinoError) -> Reason:
     return Reason.DAMAGED if isinstance(error, CorruptArtifact) else Reason.STORE_REFUSED
 
 
+class Leash:
+    """Ends this process, whatever it is at, when the worker has not said in time that it may go on."""
+
+    def __init__(self, words: Iterable[bytes], until: float) -> None:
+        self._words = words
+        self._until = until
+        for act in (self._listen, self._watch):
+            threading.Thread(target=act, name="leash", daemon=True).start()
+
+    def _listen(self) -> None:
+        for word in self._words:
+            self._until = json.loads(word)["until"]
+
+    def _watch(self) -> None:
+        while clock() < self._until:
+            time.sleep(_LOOK_SECONDS)
+        os.write(2, b"The worker may have lost its lease; nothing more is written.\n")
+        os._exit(1)
+
+
 def main() -> None:
     """Read what is to be done from standard input, do it, and tell how it ended."""
     parent = os.getppid()
@@ -187,7 +210,9 @@ def main() -> None:
             answers.flush()
 
     tell({"hidden": True})  # now credentials may come
-    told = json.load(sys.stdin)
+    words = os.fdopen(os.dup(0), "rb")
+    told = json.loads(words.readline())
+    Leash(words, told["until"])
     os.environ.update(told["environment"])
     order = Order.model_validate(told["order"])
     try:

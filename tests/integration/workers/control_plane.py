@@ -34,6 +34,7 @@ from orchestrator.domain.protocol import (
     WorkerRegistered,
 )
 from orchestrator.domain.spec import JobSpec
+from orchestrator.domain.transfer import Order
 
 TOKEN = "worker-token-for-tests"
 
@@ -87,6 +88,7 @@ class ControlPlane:
         resume: CheckpointRef | None = None,
         fallbacks: tuple[CheckpointRef, ...] = (),
         epoch: int = 1,
+        order: Order | None = None,
     ) -> str:
         with self.changed:
             self._numbers += 1
@@ -100,6 +102,7 @@ class ControlPlane:
                 prefix=prefix,
                 resume=resume,
                 fallbacks=fallbacks,
+                order=order,
             )
             self.queue.append(lease)
             return name

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from cloud_adapters.artifacts import publish
+from cloud_adapters.registry import open_store
 from orchestrator.domain.spec import Command, Resources
 from orchestrator.domain.state import Reason
+from orchestrator.domain.transfer import Order, Place, Transfer
 from tests.integration.workers.conftest import Workers
 from tests.integration.workers.control_plane import ControlPlane
 from workers import proctree
@@ -43,6 +46,12 @@ def _zygote(worker: subprocess.Popen[bytes]) -> int:
         pid for pid in proctree.children(worker.pid) if b"workers.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     return zygote
+
+
+def _copying(worker: subprocess.Popen[bytes]) -> bool:
+    """True while a process of the worker's copies."""
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in proctree.children(worker.pid)]
+    return any(b"workers.workloads.transfer" in line for line in lines)
 
 
 @pytest.mark.parametrize("spec", [_SLEEP, _STUBBORN, _ESCAPEE])
@@ -173,6 +182,30 @@ def test_a_stopped_worker_cannot_outlive_its_lease_and_its_zombie_has_no_effect(
     assert plane.report_of(following).reason is Reason.SUCCEEDED
     assert plane.attempts[attempt].report is None
     assert len(plane.attempts[attempt].lines) == lines
+
+
+def test_a_stopped_worker_copies_nothing_once_its_lease_may_be_over(
+    plane: ControlPlane, workers: Workers, tmp_path: Path
+) -> None:
+    """Another worker may have begun to write the same copy by then."""
+    plane.lease_seconds = 3.0
+    source, target = (Place(store=f"file://{tmp_path}/{name}", prefix="artifacts/1/a") for name in ("here", "there"))
+    (tmp_path / "artifact").mkdir()
+    for name in "abc":
+        (tmp_path / "artifact" / name).write_bytes(name.encode() * 100_000)
+    made = publish(open_store(source.store), source.prefix, tmp_path / "artifact")
+    order = Order(
+        action="copy", digest=made.digest, size=300_000, files=3, target=target, sources=(source,), limit=1024
+    )
+    spec = Transfer(name="t", artifact="a-1", source=source.store, destination=target.store)
+    attempt = plane.submit(spec, order=order)
+    worker = workers.start()
+    begun = plane.heartbeats
+    plane.wait(lambda: attempt in plane.attempts and plane.attempts[attempt].progress is not None)
+    plane.wait(lambda: plane.heartbeats > begun + 8)  # longer than one lease
+    assert _copying(worker)
+    worker.send_signal(signal.SIGSTOP)
+    _eventually(lambda: not _copying(worker))
 
 
 def test_a_fork_bomb_is_bounded_and_caught_whole(plane: ControlPlane, workers: Workers) -> None:
