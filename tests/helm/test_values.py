@@ -240,3 +240,5 @@ def test_the_notes_end_in_three_commands_that_name_what_is_there() -> None:
     assert "admin-token" in release.one("Secret", "neutrino-auth")["stringData"]
     assert "-n ml get secret neutrino-auth" in release.notes
     assert "no backup" not in rendered("external").notes
+    assert "jobs.namespace" in rendered("eks").notes
+    assert "jobs.namespace" not in rendered("bare").notes + rendered("external").notes
