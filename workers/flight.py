@@ -23,6 +23,7 @@ COMMAND = ("python", "-P", "-m", "workers.pod")  # -P: what lies in the working 
 JOB_LABEL, EPOCH_LABEL = "neutrino/job", "neutrino/epoch"
 _BEATS_TO_BE_SURE = 2  # the first one may have been on its way already
 _LOOK_AGAIN = 0.5
+_MOVED = "It goes on in another cloud; its pod had not started yet."
 _MARGIN = 600.0  # seconds for an image and the inputs, beside the job's own timeout
 
 
@@ -38,7 +39,7 @@ class Flight:
         self.attempt = attempt
         self.work = work_name(attempt)
         self.task: asyncio.Task[None] | None = None
-        self.over = self.cancelling = self.draining = self.terminating = self.clearing = False
+        self.over = self.cancelling = self.draining = self.moving = self.terminating = self.clearing = False
         self.verdict: Ending | None = None
         self.wait: PodWait | None = None
         self._told: PodWait | None = None
@@ -46,6 +47,11 @@ class Flight:
         self.seen = False
         self._ended_at: int | None = None
         self._homeless_since: float | None = None
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether no pod shall be made for it any more."""
+        return self.over or self.cancelling or self.draining or self.moving
 
     @staticmethod
     def attempt_of(work: str) -> str:
@@ -89,6 +95,8 @@ class Flight:
             self._describe(status)
         if patience is not None and self._homeless_since is not None and clock() - self._homeless_since > patience:
             self.verdict = (Reason.NO_CAPACITY, self.wait.message if self.wait else "", None)
+        if self.moving and status is not None and all(piece.phase is not Phase.RUNNING for piece in status.pieces):
+            self.verdict = (Reason.MIGRATING, _MOVED, None)  # a pod that runs is told itself, and checkpoints first
         return self.wait != before
 
     def must_go(self, status: Status | None) -> bool:
@@ -167,7 +175,7 @@ class Launching:
         """Make the pods once those of the attempt before are gone. Returns how the attempt ends when that cannot be."""
         await self._predecessors_gone(flight, compute, move, speak)
         backoff = Backoff()
-        while not (flight.over or flight.cancelling or flight.draining):
+        while not flight.unwanted:
             try:
                 await move(lambda: compute.launch(work))
             except WorkRefused as error:
@@ -182,14 +190,17 @@ class Launching:
                 return None
         if flight.over:
             return None
-        reason = Reason.CANCELLED_BY_USER if flight.cancelling else Reason.PREEMPTED
-        return reason, "Stopped before its pod was made.", None
+        if flight.cancelling:
+            return Reason.CANCELLED_BY_USER, "Stopped before its pod was made.", None
+        if flight.moving:
+            return Reason.MIGRATING, _MOVED, None
+        return Reason.PREEMPTED, "Stopped before its pod was made.", None
 
     async def _predecessors_gone(self, flight: Flight, compute: Compute, move: Move, speak: Callable[[], None]) -> None:
         """Two attempts of one job must never run at once, whatever became of the first one's lease."""
         job = flight.work.rpartition("-")[0]
         asked: set[str] = set()
-        while not flight.over:
+        while not flight.unwanted:
             there = [
                 name
                 for name, status in compute.inventory().items()

@@ -299,6 +299,7 @@ class Launcher:
         for name, flight in list(self._flights.items()):
             flight.draining = reply.drain
             flight.cancelling |= name in reply.cancel
+            flight.moving |= name in reply.move
             if name in reply.lost and not flight.over:
                 flight.over = True
                 self._ground.clear(flight)

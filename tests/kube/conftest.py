@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.pods import ClusterKind, CreateCluster, PodSettings
+from orchestrator.domain.spec import Cloud
 from orchestrator.domain.views import CreatePool, CreateToken
 from orchestrator.embedded.stack import Stack
 from orchestrator.sdk.client import Client
@@ -53,10 +54,10 @@ class Field(Site):
         self.token = client.tokens.create(CreateToken(name="launcher", user="launcher", role="worker")).token
 
     def pool(self, name: str, **settings: object) -> str:
-        gpu = settings.pop("gpu", None)
+        gpu, cloud = settings.pop("gpu", None), Cloud(str(settings.pop("cloud", Cloud.LOCAL)))
         pods = PodSettings.model_validate({"memory": "512Mi", "shm": "64Mi", **settings})
         store = f"file://{self.stack.data_dir}/store"
-        self.client.pools.create(CreatePool(name=name, store=store, cluster="double", pods=pods, gpu=gpu))
+        self.client.pools.create(CreatePool(name=name, store=store, cloud=cloud, cluster="double", pods=pods, gpu=gpu))
         return name
 
     def launcher(self, pool: str, slots: int = 8, **env: str) -> Launcher:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.cli.main import main
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.pods import Check
-from orchestrator.domain.spec import Placement, Resources, Retry
+from orchestrator.domain.spec import Cloud, Placement, Resources, Retry
 from orchestrator.domain.state import JobState, Reason
 from tests.acceptance.site import Job, row_id, until
 from tests.kube.cluster import NAMESPACE
@@ -307,3 +307,18 @@ def test_a_job_that_finds_no_node_looks_elsewhere_when_its_pool_has_no_patience(
     assert full in field.view(job).attempts[0].message
     field.cluster.behaviour.place = lambda _pod: ("node-1", "")
     assert field.ended(job)[0].state is JobState.SUCCEEDED
+
+
+def test_a_job_that_waits_for_a_node_can_be_moved(field: Field, pool: str) -> None:
+    field.launcher(field.pool("far", cloud="gcp"))
+    is_far = {"neutrino/pool": "far"}
+    field.cluster.behaviour.place = lambda pod: (
+        ("node-2", "") if is_far.items() <= pod["metadata"]["labels"].items() else ("", "0/3 nodes are available.")
+    )
+    field.ended(field.run("true", placement=Placement(pool="far")))  # so it is there
+    job = field.run("true", runtime="pod", placement=Placement(clouds=(Cloud.LOCAL,)))
+    until(lambda: says(field, job, "0/3 nodes"))
+    job.migrate("gcp")
+    (view,) = field.ended(job)
+    assert (view.state, view.pool) == (JobState.SUCCEEDED, "far"), view.message
+    assert [attempt.reason for attempt in view.attempts] == ["migrating", "succeeded"]
