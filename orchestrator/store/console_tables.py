@@ -58,6 +58,7 @@ sessions = Table(
     Index("ix_sessions_workspace", "workspace_id", "id"),
 )
 
+# Nothing is written here any more: who is at the provider has it in a cookie. It goes when a migration may remove.
 sign_ins = Table(
     "sign_ins",
     metadata,

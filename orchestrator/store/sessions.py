@@ -16,7 +16,6 @@ from orchestrator.store.tokens import Principal
 LIFETIME_HOURS = 12.0
 LINK_HOURS = 1 / 60
 """A link from `neutrino ui` is a session that nobody has taken over yet, and has so long to be."""
-AWAY_MINUTES = 10
 FAILURES = 10
 """So many wrong tokens from one address within WINDOW_MINUTES, and it has to wait."""
 WINDOW_MINUTES = 5
@@ -100,24 +99,6 @@ def end(connection: Connection, session_id: int) -> None:
     """Sign out."""
     statement = "UPDATE sessions SET ended_at = clock_timestamp() WHERE id = :id AND ended_at IS NULL"
     connection.execute(text(statement), {"id": session_id})
-
-
-def depart(connection: Connection, state: str, nonce: str, verifier: str) -> None:
-    """Remember somebody who goes to the identity provider, and forget those who never came back."""
-    old = "DELETE FROM sign_ins WHERE created_at < clock_timestamp() - :minutes * interval '1 minute'"
-    connection.execute(text(old), {"minutes": AWAY_MINUTES})
-    statement = "INSERT INTO sign_ins (state, nonce, verifier) VALUES (:state, :nonce, :verifier)"
-    connection.execute(text(statement), {"state": token_hash(state), "nonce": nonce, "verifier": verifier})
-
-
-def arrive(connection: Connection, state: str) -> tuple[str, str] | None:
-    """The nonce and the verifier of somebody who comes back, once; None for a state that is unknown or too old."""
-    statement = """
-        DELETE FROM sign_ins WHERE state = :state RETURNING nonce, verifier,
-          created_at > clock_timestamp() - :minutes * interval '1 minute' AS fresh
-    """
-    row = connection.execute(text(statement), {"state": token_hash(state), "minutes": AWAY_MINUTES}).one_or_none()
-    return (row.nonce, row.verifier) if row is not None and row.fresh else None
 
 
 def forget_old(connection: Connection) -> None:

@@ -132,6 +132,22 @@ def test_an_answer_belongs_to_the_browser_that_went_there_and_counts_once(front:
         assert attacker.get(f"{front}/login/oidc/back", params={"state": "x", "code": "y"}).status_code == 401
 
 
+def test_whoever_only_asks_for_the_way_to_the_provider_leaves_nothing_behind(
+    front: str, provider: Provider, database: Database
+) -> None:
+    for _ in range(3):
+        assert httpx.get(f"{front}/login/oidc").status_code == 303
+    with database.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM sign_ins").scalar_one() == 0
+
+
+@pytest.mark.parametrize("cookie", ["", ":::", "x", "a:b:c", "é:b:c:d", "x:b:c:d:e"])
+def test_a_forged_cookie_lets_nobody_in(front: str, provider: Provider, cookie: str) -> None:
+    headers = [(b"Cookie", f"neutrino_away={cookie}".encode())]
+    answer = httpx.get(f"{front}/login/oidc/back", params={"state": "x", "code": "y"}, headers=headers)
+    assert answer.status_code == 401
+
+
 def test_a_provider_that_is_away_says_so_and_tokens_still_work(
     database: Database, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
