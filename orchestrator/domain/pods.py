@@ -102,8 +102,8 @@ class Toleration(Model):
 class PodSettings(Model):
     """What the pods of a pool have in common. `preset` says how its cloud names GPUs and spot nodes; `shm` is the size
     of /dev/shm; `max_nodes` the largest job; `memory` what a job gets that does not say; `queue` a LocalQueue of Kueue;
-    after `patience` without a node a job tries another pool; `secrets` are the Secrets that jobs may name, none by
-    default: others in the namespace may belong to other people's jobs.
+    after `patience` without a node a job tries another pool (None: never); `secrets` are the Secrets that jobs may
+    name, none by default: others in the namespace may belong to other people's jobs.
 
     `store_claim` is a PersistentVolumeClaim that is mounted at STORE_FOLDER, for a store that is a folder, and
     `store_secret` a Secret whose keys become variables: the credentials of a store. `labels` are put on every pod;
@@ -121,7 +121,7 @@ class PodSettings(Model):
     memory: Memory = Field(default=2 * 1024**3, ge=64 * 1024**2)
     shm: Memory = Field(default=1024**3, ge=1024**2)
     max_nodes: int = Field(default=16, ge=1, le=1024)
-    patience: Duration | None = Field(default=None, gt=0)
+    patience: Duration | None = Field(default=600.0, gt=0)
     secrets: tuple[KubernetesName, ...] = Field(default=(), max_length=64)
     store_claim: KubernetesName | None = None
     store_secret: KubernetesName | None = None
