@@ -58,7 +58,7 @@ class KubernetesCompute:
             made = self._same(work)
         except ComputeError as error:
             if not error.retryable:
-                self._drop_token(work.name)
+                self._drop_belongings(work.name)
             raise
         self._informer.add(work.name)
         owner = manifests.owned_by(work.name, made["metadata"]["uid"])
@@ -86,9 +86,11 @@ class KubernetesCompute:
         with suppress(WorkNotFound):
             self._api.call("PATCH", path, patch, kind=STRATEGIC)
 
-    def _drop_token(self, name: str) -> None:
-        with suppress(ComputeError):
-            self._api.call("DELETE", f"{self._core}/secrets/{name}")
+    def _drop_belongings(self, name: str) -> None:
+        """The token, at once; and the service, which has no owner when there was no Job."""
+        for kind in ("secrets", "services"):
+            with suppress(ComputeError):
+                self._api.call("DELETE", f"{self._core}/{kind}/{name}")
 
     def status(self, name: str) -> Status | None:
         jobs = self._informer.jobs()
@@ -130,7 +132,7 @@ class KubernetesCompute:
 
     def release(self, name: str) -> None:
         """Take our finalizer off. What is over is deleted by its time to live, what is not by who deletes it."""
-        self._drop_token(name)
+        self._drop_belongings(name)
         self._patch(f"{self._jobs}/{name}", {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}})
         self._informer.forget(name)
 

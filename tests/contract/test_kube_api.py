@@ -113,6 +113,14 @@ def test_what_is_not_typed_is_refused(api: KubeApi, spot: Spot) -> None:
         api.call("POST", jobs(spot), made)
 
 
+def test_of_what_is_refused_nothing_is_left(api: KubeApi, spot: Spot) -> None:
+    with pytest.raises(WorkRefused):
+        KubernetesCompute(api, spot).launch(work(nodes=2, image=7))
+    for kind in ("secrets", "services"):
+        with pytest.raises(WorkNotFound):
+            api.call("GET", f"/api/v1/namespaces/{spot.namespace}/{kind}/j-1-1")
+
+
 def test_conflicts_are_told(api: KubeApi, spot: Spot) -> None:
     KubernetesCompute(api, spot).launch(work())
     old = api.call("GET", f"{jobs(spot)}/j-1-1")
