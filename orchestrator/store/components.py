@@ -66,7 +66,7 @@ def stores_to_watch(connection: Connection) -> list[StoreToWatch]:
     """The stores of all pools."""
     statement = """
         SELECT DISTINCT p.store AS uri, (SELECT r.prefix FROM replicas r
-          WHERE r.store = p.store ORDER BY r.artifact_id DESC LIMIT 1) AS prefix
+          WHERE r.store = p.store AND r.state = 'verified' ORDER BY r.artifact_id DESC LIMIT 1) AS prefix
         FROM pools p ORDER BY 1
     """
     return [StoreToWatch(row.uri, row.prefix) for row in connection.execute(text(statement))]
