@@ -136,14 +136,31 @@ def checked(connection: Connection, job_id: int) -> None:
     connection.execute(text(statement), {"job": job_id})
 
 
-def lose(connection: Connection, artifact_id: int, store: str, why: str) -> bool:
-    """A copy is damaged: nobody reads it from now on. False when there is none that anybody reads."""
+def lose(connection: Connection, artifact_id: int, store: str, why: str) -> str | None:
+    """A copy is damaged: nobody reads it from now on. Returns what it was, verified or stale; None when it was neither,
+    so that nobody reads it anyway."""
     statement = """
-        UPDATE replicas SET state = 'lost', changed_at = clock_timestamp(), error = :why, job_id = NULL
-        WHERE artifact_id = :artifact AND store = :store AND state IN ('verified', 'stale') RETURNING 1
+        WITH was AS (
+          SELECT state FROM replicas
+          WHERE artifact_id = :artifact AND store = :store AND state IN ('verified', 'stale') FOR NO KEY UPDATE
+        )
+        UPDATE replicas SET state = 'lost', changed_at = clock_timestamp(), error = :why, job_id = NULL FROM was
+        WHERE artifact_id = :artifact AND store = :store RETURNING was.state
     """
     values = {"artifact": artifact_id, "store": store, "why": why}
-    return connection.execute(text(statement), values).one_or_none() is not None
+    before: str | None = connection.execute(text(statement), values).scalar()
+    return before
+
+
+def drop(connection: Connection, artifact_id: int, store: str) -> None:
+    """Throw a copy away that nobody wants, without waiting for its readers."""
+    statement = """
+        WITH gone AS (
+          DELETE FROM replicas WHERE artifact_id = :artifact AND store = :store RETURNING store, prefix
+        )
+        INSERT INTO garbage (store, prefix) SELECT store, prefix FROM gone ON CONFLICT DO NOTHING
+    """
+    connection.execute(text(statement), {"artifact": artifact_id, "store": store})
 
 
 def abandon(connection: Connection, job_ids: Collection[int]) -> None:
@@ -175,6 +192,7 @@ _BRING_BACK = """
     WHERE state = 'stale'
       AND NOT EXISTS (SELECT FROM replicas g WHERE g.artifact_id = r.artifact_id AND g.state = 'verified')
 """
+# Under a lock on a good copy, which so stays one; where somebody is about to change it, the next round looks again.
 _REMOVE_STALE = """
     WITH idle AS (
       SELECT r.artifact_id, r.store FROM replicas r
@@ -182,6 +200,8 @@ _REMOVE_STALE = """
         AND r.changed_at < clock_timestamp() - :grace * interval '1 second'
         AND NOT EXISTS (SELECT FROM replicas o
                         WHERE o.artifact_id = r.artifact_id AND o.job_id IS NOT NULL AND o.state <> 'verified')
+        AND EXISTS (SELECT FROM replicas g WHERE g.artifact_id = r.artifact_id AND g.state = 'verified'
+                    FOR SHARE SKIP LOCKED)
       ORDER BY 1, 2 LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
     ), gone AS (
       DELETE FROM replicas r USING idle WHERE r.artifact_id = idle.artifact_id AND r.store = idle.store

@@ -226,9 +226,12 @@ def ended(connection: Connection, job: Any, report: Report, state: JobState) -> 
 
 def _lost(connection: Connection, job: Any, spec: Any, why: str) -> None:
     artifact_id, store = decode("a", spec["artifact"]), spec["store"]
-    if not replicas.lose(connection, artifact_id, store, why):
+    was = replicas.lose(connection, artifact_id, store, why)
+    if was is None or not replicas.sources(connection, artifact_id, Near(store=store)):
         return
-    if replicas.sources(connection, artifact_id, Near(store=store)):
+    if was == ReplicaState.STALE:  # moved away while it was being checked: mended, it would be back for good
+        replicas.drop(connection, artifact_id, store)
+    else:
         _mend(connection, job.workspace_id, SYSTEM, artifact_id, store, spec.get("model"))
 
 

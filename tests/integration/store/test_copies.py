@@ -1,0 +1,79 @@
+"""Copies of artifacts, as the database sees them: the last good one stays, and one that was moved away stays away."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.ids import AttemptId
+from orchestrator.domain.spec import Outputs
+from orchestrator.domain.state import Reason
+from orchestrator.store import components, replicas, transfers
+from tests.integration.store.plane import STORE, Plane, command, upload
+
+OTHER = "gs://bucket"
+
+
+@pytest.fixture
+def artifact(plane: Plane) -> int:
+    """An artifact with a copy in the store of the pool, and one elsewhere."""
+    worker = plane.worker()
+    attempt = plane.running(worker, command(outputs=Outputs(model="digits")))
+    plane.report(worker, attempt, output=upload(attempt, plane.workspace))
+    (row,) = plane.sql("SELECT id FROM artifacts")
+    plane.sql("INSERT INTO replicas (artifact_id, store, prefix) VALUES (:id, :store, 'copy')", id=row.id, store=OTHER)
+    made: int = row.id
+    return made
+
+
+def _states(plane: Plane) -> dict[str, str]:
+    return {row.store: row.state for row in plane.sql("SELECT store, state FROM replicas")}
+
+
+def _retire(plane: Plane, artifact: int, store: str) -> None:
+    with plane.database.transaction() as connection:
+        replicas.retire(connection, artifact, store)
+
+
+def _remove_stale(plane: Plane) -> int:
+    with plane.database.transaction() as connection:
+        return replicas.remove_stale(connection, 0.0)
+
+
+def test_a_retired_copy_stays_while_the_only_other_one_is_being_given_up(plane: Plane, artifact: int) -> None:
+    _retire(plane, artifact, STORE)
+    with plane.database.transaction() as connection:
+        assert replicas.lose(connection, artifact, OTHER, "It is damaged.") == "verified"
+        assert _remove_stale(plane) == 0
+    assert _remove_stale(plane) == 0
+    assert _states(plane) == {STORE: "verified", OTHER: "lost"}
+    _retire(plane, artifact, STORE)
+    plane.sql("UPDATE replicas SET state = 'verified' WHERE store = :store", store=OTHER)
+    assert _remove_stale(plane) == 1
+    assert _states(plane) == {OTHER: "verified"}
+
+
+def test_a_copy_that_was_moved_away_while_it_was_checked_is_dropped_and_not_mended(plane: Plane, artifact: int) -> None:
+    with plane.database.transaction() as connection:
+        check = transfers.check(connection, plane.workspace, "ada", artifact_id=artifact, store=STORE)
+    plane.dispatch()
+    worker = plane.worker()
+    plane.claim(worker)
+    _retire(plane, artifact, STORE)
+    plane.report(worker, AttemptId(check, 1), Reason.DAMAGED)
+    assert plane.sql("SELECT FROM jobs WHERE kind = 'Transfer'") == []
+    assert _states(plane) == {OTHER: "verified"}
+    assert [row.store for row in plane.sql("SELECT store FROM garbage")] == [STORE]
+
+
+def test_a_copy_that_is_being_made_is_not_looked_for_in_its_store(plane: Plane, artifact: int) -> None:
+    plane.pool("gcp", cloud="gcp", store=OTHER)
+    plane.sql(
+        "UPDATE replicas SET state = 'copying', job_id = (SELECT job_id FROM artifacts) WHERE artifact_id = :id "
+        "AND store = :store",
+        id=artifact,
+        store=OTHER,
+    )
+    with plane.database.transaction() as connection:
+        watched = {one.uri: one.prefix for one in components.stores_to_watch(connection)}
+    assert watched[OTHER] is None
+    assert watched[STORE] is not None
