@@ -30,6 +30,16 @@ def upgrade() -> None:
         "attempts",
         sa.Column("asked", sa.Text(), nullable=True, comment="what the control plane wants of it: checkpoint or move"),
     )
+    op.add_column(
+        "attempts",
+        sa.Column(
+            "first_metric_at",
+            sa.Double(),
+            nullable=True,
+            comment="seconds since the epoch; of the numbers that the job itself logs",
+        ),
+    )
+    op.add_column("attempts", sa.Column("last_metric_at", sa.Double(), nullable=True))
     op.create_check_constraint(op.f("ck_attempts_asked_known"), "attempts", "asked IN ('checkpoint', 'move')")
     op.create_table(
         "refusals",
@@ -47,6 +57,8 @@ def downgrade() -> None:
     """Undo `upgrade`."""
     op.drop_table("refusals")
     op.drop_constraint(op.f("ck_attempts_asked_known"), "attempts")
+    op.drop_column("attempts", "last_metric_at")
+    op.drop_column("attempts", "first_metric_at")
     op.drop_column("attempts", "asked")
     op.drop_index("ix_jobs_standby", table_name="jobs", postgresql_where=_STANDBY)
     op.drop_column("jobs", "standby")

@@ -49,11 +49,12 @@ def _sentence(row: Any) -> str:
     return f"{row.cloud} has the checkpoint of step {row.step}, {float(row.age):.0f} s old{behind}."
 
 
-# The numbers that a job logs carry their time, which shows when it worked; those of `sys/` are the worker's.
+# The numbers that a job logs carry their time, which shows when it worked; those of `sys/` are the worker's. Of each
+# attempt the first and the last are noted as they come: a job may have millions.
 _INTERRUPTION = """
-    SELECT min(m.at) FILTER (WHERE m.epoch = j.epoch) - max(m.at) FILTER (WHERE m.epoch < j.epoch) AS seconds
-    FROM metrics m JOIN jobs j ON j.id = m.job_id
-    WHERE m.job_id = :job AND j.epoch > 1 AND NOT starts_with(m.name, 'sys/')
+    SELECT max(a.first_metric_at) FILTER (WHERE a.epoch = j.epoch)
+      - max(a.last_metric_at) FILTER (WHERE a.epoch < j.epoch) AS seconds
+    FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE a.job_id = :job AND j.epoch > 1
 """
 
 

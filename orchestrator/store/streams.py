@@ -32,6 +32,16 @@ FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb))
 ORDER BY job_id, name, step, epoch, ord DESC
 ON CONFLICT (job_id, name, step, epoch) DO UPDATE SET value = excluded.value, at = excluded.at
 """
+_WORKED = """
+UPDATE attempts a SET first_metric_at = least(a.first_metric_at, r.first_at),
+  last_metric_at = greatest(a.last_metric_at, r.last_at)
+FROM (
+  SELECT job_id, epoch, min(at) AS first_at, max(at) AS last_at
+  FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS p(job_id bigint, epoch int, name text, at float8)
+  WHERE NOT starts_with(name, 'sys/') GROUP BY job_id, epoch
+) AS r
+WHERE a.job_id = r.job_id AND a.epoch = r.epoch
+"""
 _PROGRESS = """
 UPDATE attempts a SET progress = coalesce(r.progress, a.progress), note = coalesce(r.note, a.note)
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(job_id bigint, epoch int, progress float8, note text)
@@ -59,9 +69,10 @@ def append(connection: Connection, holder: Holder, batches: Sequence[tuple[Attem
         points += [key | {"name": p.name, "step": p.step, "value": p.value, "at": p.at} for p in batch.metrics]
         if batch.progress is not None or batch.message is not None:
             last = progress.get(attempt, key | {"progress": None, "note": None})
-            news = {"progress": batch.progress, "note": batch.message}
-            progress[attempt] = last | {name: value for name, value in news.items() if value is not None}
-    for statement, rows in ((_CHUNKS, chunks), (_POINTS, points), (_PROGRESS, list(progress.values()))):
+            said = {"progress": batch.progress, "note": batch.message}
+            progress[attempt] = last | {name: value for name, value in said.items() if value is not None}
+    news = ((_CHUNKS, chunks), (_POINTS, points), (_WORKED, points), (_PROGRESS, list(progress.values())))
+    for statement, rows in news:
         if rows:
             connection.execute(text(statement), {"rows": json.dumps(rows)})
     if held:

@@ -200,6 +200,15 @@ jobs = Table(
     Index("ix_jobs_queue", "shape", "id", postgresql_where=text("state = 'QUEUED'")),
     Index("ix_jobs_window", "pool_id", "id", postgresql_where=text("state = 'DISPATCHED'")),
     Index("ix_jobs_standby", "id", postgresql_where=text("standby IS NOT NULL AND finished_at IS NULL")),
+    Index(
+        "ix_jobs_copies_open", "workspace_id", "id", postgresql_where=text("kind = 'Transfer' AND finished_at IS NULL")
+    ),
+    Index(
+        "ix_jobs_copies_model",
+        "workspace_id",
+        "id",
+        postgresql_where=text("kind = 'Transfer' AND document #>> '{spec,model}' IS NOT NULL"),
+    ),
     Index("ix_jobs_failed", "workspace_id", "finished_at", postgresql_where=text("state = 'FAILED'")),
     # For the lists of the dashboard. None is touched while a job goes its usual way: the first leaves out the reasons
     # of that way, the others take a job in when it has ended.
@@ -254,6 +263,8 @@ attempts = Table(
     Column("note", Text, comment="what the job last said beside its progress"),
     Column("asked", Text, comment="what the control plane wants of it: checkpoint or move"),
     _time("attached_at"),
+    Column("first_metric_at", Double, comment="seconds since the epoch; of the numbers that the job itself logs"),
+    Column("last_metric_at", Double),
     Column("done_nodes", ARRAY(Integer), comment="nodes whose program has ended well, but the first"),
     Column("exit_code", Integer),
     _time("started_at", now=True),

@@ -242,7 +242,11 @@ _VIEWS = f"""
       ) AS told
     FROM {jobs.SUMMARY_TABLES}
 """
-_COPIES = "j.workspace_id = :workspace AND j.kind = 'Transfer'"
+# As in the indexes `ix_jobs_copies_open` and `ix_jobs_copies_model`.
+_OF_MODEL = """
+    j.document #>> '{spec,model}' IS NOT NULL AND split_part(j.document #>> '{spec,model}', '@', 1) = :model
+"""
+_OPEN = "j.finished_at IS NULL"
 
 
 def page(
@@ -250,13 +254,14 @@ def page(
 ) -> tuple[list[MigrationView], int | None]:
     """The newest migrations, and the id below which the next page begins. `model` is a name, without a version;
     `open_only` leaves out those that have ended."""
+    asked = "".join(f" AND {one}" for one, wanted in ((_OF_MODEL, model is not None), (_OPEN, open_only)) if wanted)
     statement = f"""{_VIEWS}
-        WHERE {_COPIES} AND (CAST(:before AS bigint) IS NULL OR j.id < :before)
-          AND (CAST(:model AS text) IS NULL OR split_part(j.document #>> '{{spec,model}}', '@', 1) = :model)
-          AND (NOT :open OR j.finished_at IS NULL)
+        WHERE j.workspace_id = :workspace AND j.kind = 'Transfer'{asked}
+          AND (CAST(:before AS bigint) IS NULL OR j.id < :before)
         ORDER BY j.id DESC LIMIT :limit
     """
-    values = {"workspace": workspace_id, "model": model, "open": open_only, "before": before, "limit": limit + 1}
+    named = {} if model is None else {"model": model}
+    values = named | {"workspace": workspace_id, "before": before, "limit": limit + 1}
     rows = list(connection.execute(text(statement), values))
     return _views(connection, rows[:limit]), rows[limit - 1].id if len(rows) > limit else None
 

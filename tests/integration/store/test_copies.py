@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.ids import AttemptId
+from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.spec import Outputs
 from orchestrator.domain.state import Reason
-from orchestrator.store import components, replicas, transfers
+from orchestrator.store import components, jobs, replicas, transfers
 from tests.integration.store.plane import STORE, Plane, command, upload
 
 OTHER = "gs://bucket"
@@ -77,3 +77,34 @@ def test_a_copy_that_is_being_made_is_not_looked_for_in_its_store(plane: Plane, 
         watched = {one.uri: one.prefix for one in components.stores_to_watch(connection)}
     assert watched[OTHER] is None
     assert watched[STORE] is not None
+
+
+def test_migrations_are_found_by_their_model_and_while_they_are_under_way(plane: Plane, artifact: int) -> None:
+    def started(model: str | None, store: str) -> str:
+        with plane.database.transaction() as connection:
+            made = transfers.start(
+                connection,
+                plane.workspace,
+                "ada",
+                artifact_id=artifact,
+                source=STORE,
+                destination=store,
+                model=model,
+            )
+        return encode("j", made)
+
+    def page(model: str | None, *, open_only: bool) -> list[str]:
+        with plane.database.transaction() as connection:
+            found, _ = transfers.page(
+                connection, plane.workspace, model=model, open_only=open_only, before=None, limit=10
+            )
+        return [one.id for one in found]
+
+    ended, checkpoint, going = started("digits@1", "gs://a"), started(None, "gs://b"), started("digits@1", "gs://c")
+    with plane.database.transaction() as connection:
+        jobs.cancel(connection, decode("j", ended), "ada")
+    assert page(None, open_only=False) == [going, checkpoint, ended]
+    assert page(None, open_only=True) == [going, checkpoint]
+    assert page("digits", open_only=False) == [going, ended]
+    assert page("digits", open_only=True) == [going]
+    assert page("digit", open_only=False) == []

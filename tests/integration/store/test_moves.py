@@ -278,3 +278,26 @@ def test_a_standby_gets_the_newest_one_at_a_time_and_rests_after_a_failure(
             plane.report(worker, AttemptId(transfer.id + 1, 1), Reason.INVALID_OUTPUT)
             assert one.order is not None
     assert replicate() == 0, "after a failure it rests"
+
+
+def test_an_interruption_is_from_the_last_number_before_it_to_the_first_after_it(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    attempt = _running(plane, workers)
+    plane.append(attempt, at=100.0, points=[("loss", 1, 0.5)])
+    plane.append(attempt, seq=2, at=107.5, points=[("loss", 2, 0.4)])
+    plane.append(attempt, seq=3, at=110.0, points=[("sys/cpu", 2, 1.0)])
+    plane.report(workers["aws"], attempt, Reason.PREEMPTED)
+    plane.dispatch()
+    plane.claim(workers["aws"])
+
+    def seconds() -> float | None:
+        with plane.database.transaction() as connection:
+            return recovery.interruption(connection, attempt.job_id)
+
+    again = AttemptId(attempt.job_id, 2)
+    plane.append(again, at=108.0, points=[("sys/cpu", 0, 1.0)])
+    assert seconds() is None
+    plane.append(again, seq=2, at=112.0, points=[("loss", 3, 0.3)])
+    plane.append(again, seq=3, at=120.0, points=[("loss", 4, 0.2)])
+    assert seconds() == 4.5
