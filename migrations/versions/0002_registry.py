@@ -12,7 +12,6 @@ depends_on = None
 
 _UNSETTLED = sa.text("state <> 'verified'")
 _AT_WORK = sa.text("job_id IS NOT NULL")
-_COPIES_OF_MODELS = sa.text("kind = 'Transfer' AND document #>> '{spec,model}' IS NOT NULL")
 _COPIES_OPEN = sa.text("kind = 'Transfer' AND finished_at IS NULL")
 
 
@@ -55,7 +54,6 @@ def upgrade() -> None:
     op.create_index("ix_replicas_job", "replicas", ["job_id"], postgresql_where=_AT_WORK)
     op.create_index("ix_replicas_checked", "replicas", ["checked_at"], postgresql_where=sa.text("state = 'verified'"))
     op.create_index("ix_jobs_copies_open", "jobs", ["workspace_id", "id"], postgresql_where=_COPIES_OPEN)
-    op.create_index("ix_jobs_copies_model", "jobs", ["workspace_id", "id"], postgresql_where=_COPIES_OF_MODELS)
     op.create_table(
         "model_aliases",
         sa.Column("model_id", sa.BigInteger(), nullable=False),
@@ -101,7 +99,6 @@ def downgrade() -> None:
     op.drop_table("garbage")
     op.drop_index("ix_model_aliases_version", table_name="model_aliases")
     op.drop_table("model_aliases")
-    op.drop_index("ix_jobs_copies_model", table_name="jobs")
     op.drop_index("ix_jobs_copies_open", table_name="jobs")
     op.execute("DELETE FROM replicas WHERE state <> 'verified'")
     op.drop_index("ix_replicas_checked", table_name="replicas")

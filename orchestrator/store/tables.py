@@ -203,12 +203,6 @@ jobs = Table(
     Index(
         "ix_jobs_copies_open", "workspace_id", "id", postgresql_where=text("kind = 'Transfer' AND finished_at IS NULL")
     ),
-    Index(
-        "ix_jobs_copies_model",
-        "workspace_id",
-        "id",
-        postgresql_where=text("kind = 'Transfer' AND document #>> '{spec,model}' IS NOT NULL"),
-    ),
     Index("ix_jobs_failed", "workspace_id", "finished_at", postgresql_where=text("state = 'FAILED'")),
     # For the lists of the dashboard. None is touched while a job goes its usual way: the first leaves out the reasons
     # of that way, the others take a job in when it has ended.

@@ -242,10 +242,7 @@ _VIEWS = f"""
       ) AS told
     FROM {jobs.SUMMARY_TABLES}
 """
-# As in the indexes `ix_jobs_copies_open` and `ix_jobs_copies_model`.
-_OF_MODEL = """
-    j.document #>> '{spec,model}' IS NOT NULL AND split_part(j.document #>> '{spec,model}', '@', 1) = :model
-"""
+_OF_MODEL = "split_part(j.document #>> '{spec,model}', '@', 1) = :model"
 _OPEN = "j.finished_at IS NULL"
 
 
