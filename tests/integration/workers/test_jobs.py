@@ -67,7 +67,7 @@ def test_no_secret_of_the_worker_reaches_a_job(plane: ControlPlane, workers: Wor
     plane.report_of(attempt)
     env = dict(line.split("=", 1) for line in plane.attempts[attempt].text())
     assert env["MINE"] == "yes"
-    assert {name for name in env if name.startswith("NEUTRINO")} == {"NEUTRINO_RUN_DIR"}
+    assert {name for name in env if name.startswith("NEUTRINO")} == {"NEUTRINO_RUN_DIR", "NEUTRINO_CHECKPOINT_DIR"}
     assert not {"REDIS_URL", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY"} & env.keys()
 
 
