@@ -30,6 +30,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Refused(NeutrinoError):
     """The address is none that may be contacted, or the other side says that this will never be right."""
 
+    code = "not_sent"
+
 
 def allowed_networks() -> tuple[Network, ...]:
     """What NEUTRINO_NOTIFY_NETWORKS allows beside the public internet. Raises NeutrinoError when it cannot be read."""

@@ -1,20 +1,98 @@
-"""The tables of the model registry: aliases, and what waits to be deleted. Replicas are with the artifacts."""
+"""The tables of artifacts and of the model registry: replicas, versions, aliases, and what waits to be deleted."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
+    DateTime,
+    ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from orchestrator.store.tables import _counter, _id, _reference, _text, _time, metadata
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _id(),
+    _reference("workspace_id", "workspaces.id"),
+    _text("kind"),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("step", BigInteger),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the manifest"),
+    Column("size", BigInteger, nullable=False),
+    Column("files", Integer, nullable=False),
+    _time("created_at", now=True),
+    CheckConstraint("kind IN ('model', 'output', 'checkpoint')", name="kind_known"),
+    CheckConstraint("(kind = 'checkpoint') = (step IS NOT NULL)", name="checkpoint_has_step"),
+    Index("ix_artifacts_job", "job_id", "kind", "id"),
+    Index("ix_artifacts_workspace", "workspace_id", "id"),
 )
 
-from orchestrator.store.tables import _counter, _id, _text, _time, metadata
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id", ondelete="CASCADE"), nullable=False),
+    Column("store", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    _time("verified_at", now=True),
+    _text("state", default="verified"),
+    Column("bytes", BigInteger, comment="what was moved to make this copy"),
+    _time("changed_at", now=True),
+    Column(
+        "checked_at",
+        DateTime(timezone=True),
+        server_default=func.clock_timestamp(),
+        comment="when every byte was last hashed; null while it is being copied",
+    ),
+    _text("error", nullable=True),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), comment="the job that writes or checks this copy now"),
+    PrimaryKeyConstraint("artifact_id", "store"),
+    UniqueConstraint("store", "prefix"),
+    CheckConstraint("state IN ('copying', 'verified', 'stale', 'lost')", name="state_known"),
+    CheckConstraint("state <> 'copying' OR job_id IS NOT NULL", name="copying_has_job"),
+    Index("ix_replicas_unsettled", "state", "changed_at", postgresql_where=text("state <> 'verified'")),
+    Index("ix_replicas_job", "job_id", postgresql_where=text("job_id IS NOT NULL")),
+    Index("ix_replicas_checked", "checked_at", postgresql_where=text("state = 'verified'")),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _id(),
+    _reference("workspace_id", "workspaces.id"),
+    _text("name"),
+    Column("versions", Integer, nullable=False, server_default=text("0")),
+    _time("created_at", now=True),
+    UniqueConstraint("workspace_id", "name"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("model_id", BigInteger, ForeignKey("models.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id"), nullable=False),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("lineage", JSONB, nullable=False),
+    _time("created_at", now=True),
+    PrimaryKeyConstraint("model_id", "version"),
+    UniqueConstraint("job_id"),
+)
 
 model_aliases = Table(
     "model_aliases",

@@ -30,7 +30,9 @@ _SETTINGS = {"NEUTRINO_LEASE_SECONDS": "3", "NEUTRINO_GRACE_SECONDS": "0.5", "NE
 OpenAs = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+# A module and not the session: while playwright is there, an event loop runs in this thread, and no test of another
+# module could have one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, from NEUTRINO_CHROMIUM or wherever the system has it."""
     named = os.environ.get("NEUTRINO_CHROMIUM")
@@ -43,14 +45,14 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
-def site(server_folder: Path, browser: Browser) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def site(server_folder: Path, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A stack with one worker of two slots; it starts only where there is a browser."""
     before = dict(os.environ)
     os.environ.update(_SETTINGS)
     try:
         with (
-            Stack(server_folder / "browser", workers=1, schedulers=1, slots=2) as stack,
+            Stack(server_folder / Path(request.node.name).stem, workers=1, schedulers=1, slots=2) as stack,
             Client(stack.url, stack.admin_token) as client,
         ):
             yield Site(stack, client)
