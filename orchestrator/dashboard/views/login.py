@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, unquote
 
 from anyio.from_thread import run as run_in_loop
@@ -12,13 +12,15 @@ from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.dashboard.access import COOKIE, ActingViewer, Db, audited
 from orchestrator.dashboard.live import Live
-from orchestrator.dashboard.oidc import Provider
 from orchestrator.dashboard.render import THEME_COOKIE, THEMES, inside, render
 from orchestrator.domain import roles
 from orchestrator.domain.errors import AuthenticationError, NotFound, PermissionDenied, RateLimited
 from orchestrator.store import sessions, tokens
 from orchestrator.store.session import Connection
 from orchestrator.store.tokens import Principal
+
+if TYPE_CHECKING:
+    from orchestrator.dashboard.oidc import Provider
 
 router = APIRouter()
 
