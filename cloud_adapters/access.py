@@ -29,7 +29,8 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A cluster's API server, the certificate authority that vouches for it (base64 PEM), and a token for now."""
+    """A cluster's API server, the certificate authority that vouches for it (base64 PEM), and what gives a token that
+    is still good."""
 
     server: str
     ca: str

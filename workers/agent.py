@@ -15,7 +15,6 @@ from importlib import metadata
 from typing import TypeVar
 
 from orchestrator.alive import keep_beating
-from orchestrator.broker import celery_app
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
     Heartbeat,
@@ -27,10 +26,9 @@ from orchestrator.domain.protocol import (
 )
 from orchestrator.domain.state import Reason
 from orchestrator.domain.transfer import OWN_KINDS
-from workers import proctree
+from workers import joining, proctree
 from workers.api import Api
 from workers.attempt import LONGEST_MESSAGE, Attempt, Host
-from workers.backoff import Backoff
 from workers.depot import Depot
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
@@ -110,7 +108,9 @@ class Agent:
         await asyncio.wait([registering, drained], return_when=asyncio.FIRST_COMPLETED)
         if not registering.done():
             return
-        self._listen(registering.result())
+        self._bell = joining.listen(
+            self._settings.redis_url, registering.result(), self._exchange.work_waits, self._pulse.beat_now
+        )
         parts = [self._exchange.run(), self._pulse.run(), self._shipper.run(), self._watch(), self._stay_registered()]
         working = [asyncio.create_task(part) for part in parts]
         await asyncio.wait([*working, drained], return_when=asyncio.FIRST_COMPLETED)
@@ -133,34 +133,9 @@ class Agent:
             version=metadata.version("neutrino-ai"),
             gpus=tuple(gpu.name for gpu in self._host.gpus.devices),
         )
-        backoff = Backoff()
-        while True:
-            asked = clock()
-            try:
-                registered = await self._call(lambda: self._api.register(body))
-            except NeutrinoError as error:
-                if not error.retryable:
-                    raise
-                await backoff.wait(error)
-                continue
-            backoff.reset()
-            self._worker, self._store = registered.worker, registered.store
-            self._pulse.begin(asked, registered.lease_seconds, registered.heartbeat_seconds)
-            log.info("Registered as %s (%s) in pool %s.", registered.worker, settings.name, settings.pool)
-            return registered
-
-    def _listen(self, registered: WorkerRegistered) -> None:
-        loop = asyncio.get_running_loop()
-        pool_queue, own_queue = registered.queues
-        self._bell = Doorbell(
-            celery_app(self._settings.redis_url),
-            worker=registered.worker,
-            pool_queue=pool_queue,
-            own_queue=own_queue,
-            on_work=lambda: _soon(loop, self._exchange.work_waits),
-            on_beat=lambda: _soon(loop, self._pulse.beat_now),
-        )
-        self._bell.start()
+        registered = await joining.register(lambda: self._call(lambda: self._api.register(body)), body, self._pulse)
+        self._worker, self._store = registered.worker, registered.store
+        return registered
 
     def _register_again(self) -> None:
         self._unknown.set()
@@ -327,7 +302,3 @@ class Agent:
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._exchange.emptied()
-
-
-def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
-    loop.call_soon_threadsafe(act)

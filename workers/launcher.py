@@ -21,7 +21,6 @@ from typing import TypeVar
 
 from cloud_adapters.compute_errors import ComputeError
 from orchestrator.alive import keep_beating
-from orchestrator.broker import celery_app
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
     Heartbeat,
@@ -31,16 +30,13 @@ from orchestrator.domain.protocol import (
     WorkerRegistered,
 )
 from orchestrator.domain.state import Reason
-from workers import places
+from workers import joining, places
 from workers.api import Api
-from workers.backoff import Backoff
 from workers.clearing import Ground
-from workers.doorbell import Doorbell
 from workers.exchange import Exchange
 from workers.flight import Ending, Flight
 from workers.pulse import Pulse
 from workers.settings import Settings
-from workers.zygote import clock
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +119,7 @@ class Launcher:
                 hint="Make one with `neutrino pool create NAME --cluster CLUSTER`.",
             )
         self._place = await self._move(lambda: places.open_place(registered, self._settings, self._env))
-        self._listen(registered)
+        joining.listen(self._settings.redis_url, registered, self._exchange.work_waits, self._pulse.beat_now)
         loop = asyncio.get_running_loop()
         compute = self._place.compute
         watching = threading.Thread(
@@ -135,34 +131,10 @@ class Launcher:
         watching.start()
 
     async def _register(self) -> WorkerRegistered:
-        settings = self._settings
-        body = places.registration(settings)
-        backoff = Backoff()
-        while True:
-            asked = clock()
-            try:
-                registered = await self._call(lambda: self._api.register(body))
-            except NeutrinoError as error:
-                if not error.retryable:
-                    raise
-                await backoff.wait(error)
-                continue
-            self._worker = registered.worker
-            self._pulse.begin(asked, registered.lease_seconds, registered.heartbeat_seconds)
-            log.info("Registered as %s (%s) for pool %s.", registered.worker, settings.name, settings.pool)
-            return registered
-
-    def _listen(self, registered: WorkerRegistered) -> None:
-        loop = asyncio.get_running_loop()
-        pool_queue, own_queue = registered.queues
-        Doorbell(
-            celery_app(self._settings.redis_url),
-            worker=registered.worker,
-            pool_queue=pool_queue,
-            own_queue=own_queue,
-            on_work=lambda: _soon(loop, self._exchange.work_waits),
-            on_beat=lambda: _soon(loop, self._pulse.beat_now),
-        ).start()
+        body = places.registration(self._settings)
+        registered = await joining.register(lambda: self._call(lambda: self._api.register(body)), body, self._pulse)
+        self._worker = registered.worker
+        return registered
 
     def _register_again(self) -> None:
         task = asyncio.get_running_loop().create_task(self._register_once_more())
@@ -345,10 +317,6 @@ class Launcher:
             for name in {*compute.inventory(), *(flight.work for flight in self._flights.values())}:
                 self._consider(name)
             self._exchange.slot_freed()
-
-
-def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
-    loop.call_soon_threadsafe(act)
 
 
 def main(arguments: list[str] | None = None) -> int:

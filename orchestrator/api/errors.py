@@ -93,7 +93,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         fault = FieldError("", "is not JSON that can be read", "Send JSON in UTF-8, of few levels and short numbers.")
         return _answer(request, InvalidSpec.of([fault]))
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    hint = "The routes are listed at /docs." if error.status_code in {404, 405} else None
+    hint = "The routes are listed at /openapi.json." if error.status_code in {404, 405} else None
     problem = {
         "type": f"urn:neutrino:error:{code}",
         "title": code.replace("_", " "),

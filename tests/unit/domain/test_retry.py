@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from orchestrator.domain.retry import (
 from orchestrator.domain.spec import Retry, RetryOn
 from orchestrator.domain.state import AttemptState, JobState, Reason
 
+LIFE = Path(__file__).parents[3] / "docs" / "job-lifecycle.md"
 NO_RETRY, TWICE = Retry(), Retry(max=2)
 QUEUED, FAILED = JobState.QUEUED, JobState.FAILED
 
@@ -146,3 +148,10 @@ def test_quarantine_says_how_many_workers_died_and_what_to_do() -> None:
 )
 def test_reasons_name_how_the_attempt_ended(reason: Reason, state: Any) -> None:
     assert ATTEMPT_STATE_OF.get(reason) is state
+
+
+@pytest.mark.parametrize("reason", FAILURE_OF)
+def test_people_can_read_what_follows_each_failure(reason: Reason) -> None:
+    _, _, after = LIFE.read_text(encoding="utf-8").partition("## After a failure")
+    table = after.partition("\n## ")[0]
+    assert f"`{reason}`" in table
