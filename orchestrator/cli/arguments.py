@@ -18,10 +18,9 @@ Timeout = Annotated[str | None, typer.Option("--timeout", metavar="DURATION", he
 def connect() -> Client:
     """The client for the profile in use."""
     from orchestrator.sdk.client import Client
-    from orchestrator.sdk.transport import be_brief
+    from orchestrator.sdk.transport import BRIEF_RETRIES
 
-    be_brief()
-    return Client()
+    return Client(retries=BRIEF_RETRIES)
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from orchestrator.sdk.models import Models
 from orchestrator.sdk.notifications import Notifications
 from orchestrator.sdk.profile import Profile, resolve
 from orchestrator.sdk.steps import Steps
-from orchestrator.sdk.transport import get, post
+from orchestrator.sdk.transport import RETRIES, get, post
 
 _LOOPBACK = (
     "all://127.0.0.1",
@@ -83,16 +83,16 @@ class Client(_Api[Sync]):
     """Talks to a Neutrino API.
 
     `url` and `token` come from NEUTRINO_API_URL and NEUTRINO_TOKEN, or from the profile that `neutrino
-    login` wrote, when they are not given. Thread-safe. Requests are repeated on a lost connection, 429 and
-    502 to 504; a POST takes effect once all the same.
+    login` wrote, when they are not given. Thread-safe. Requests are repeated, `retries` times at most, on a lost
+    connection, 429 and 502 to 504; a POST takes effect once all the same.
 
     Raises AuthenticationError when no API is known. Every operation raises the errors of
     `orchestrator.domain.errors`.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+    def __init__(self, url: str | None = None, token: str | None = None, *, retries: int = RETRIES) -> None:
         profile = resolve(url, token)
-        super().__init__(profile, Sync(httpx.Client(**_http_options(profile))))
+        super().__init__(profile, Sync(httpx.Client(**_http_options(profile)), retries))
 
     def close(self) -> None:
         """Close the connections."""
@@ -108,9 +108,9 @@ class Client(_Api[Sync]):
 class AsyncClient(_Api[Async]):
     """`Client` for asyncio: the same names, awaited; lists, logs and events are asynchronous iterators."""
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+    def __init__(self, url: str | None = None, token: str | None = None, *, retries: int = RETRIES) -> None:
         profile = resolve(url, token)
-        super().__init__(profile, Async(httpx.AsyncClient(**_http_options(profile))))
+        super().__init__(profile, Async(httpx.AsyncClient(**_http_options(profile)), retries))
 
     async def close(self) -> None:
         """Close the connections."""

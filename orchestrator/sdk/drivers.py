@@ -18,6 +18,7 @@ from orchestrator.sdk.steps import (
     Emit,
     Open,
     Outcome,
+    Patience,
     Read,
     Send,
     Sleep,
@@ -45,12 +46,13 @@ def _request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Reques
 class Sync:
     """Performs operations in the calling thread. Safe to share between threads."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, retries: int) -> None:
         self.http = http
+        self.retries = retries
 
     def run(self, steps: Steps[T]) -> T:
         """The result of the operation."""
-        with closing(steps), _Wire(self.http) as wire:
+        with closing(steps), _Wire(self.http, self.retries) as wire:
             move = advance(steps, _START)
             while not isinstance(move, Done):
                 move = advance(steps, wire.outcome(move))
@@ -59,7 +61,7 @@ class Sync:
 
     def iterate(self, steps: Stream[T]) -> Iterator[T]:
         """What the operation hands out. Leaving the loop early closes the connection."""
-        with closing(steps), _Wire(self.http) as wire:
+        with closing(steps), _Wire(self.http, self.retries) as wire:
             move = advance(steps, _START)
             while not isinstance(move, Done):
                 if isinstance(move, Emit):
@@ -72,8 +74,9 @@ class Sync:
 class _Wire:
     """The connections of one running operation."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, retries: int) -> None:
         self._http = http
+        self._retries = retries
         self._response: httpx.Response | None = None
         self._chunks: Iterator[bytes] = iter(())
 
@@ -98,6 +101,8 @@ class _Wire:
                 return next(self._chunks, b"")
             case Sleep(seconds):
                 return time.sleep(seconds)
+            case Patience():
+                return self._retries
 
     def _close(self) -> None:
         if self._response is not None:
@@ -114,13 +119,14 @@ class _Wire:
 class Async:
     """Performs operations on the running event loop."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, retries: int) -> None:
         self.http = http
+        self.retries = retries
 
     async def run(self, steps: Steps[T]) -> T:
         """The result of the operation."""
         with closing(steps):
-            async with _AsyncWire(self.http) as wire:
+            async with _AsyncWire(self.http, self.retries) as wire:
                 move = advance(steps, _START)
                 while not isinstance(move, Done):
                     move = advance(steps, await wire.outcome(move))
@@ -130,7 +136,7 @@ class Async:
     async def iterate(self, steps: Stream[T]) -> AsyncIterator[T]:
         """What the operation hands out."""
         with closing(steps):
-            async with _AsyncWire(self.http) as wire:
+            async with _AsyncWire(self.http, self.retries) as wire:
                 move = advance(steps, _START)
                 while not isinstance(move, Done):
                     if isinstance(move, Emit):
@@ -143,8 +149,9 @@ class Async:
 class _AsyncWire:
     """The connections of one running operation."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, retries: int) -> None:
         self._http = http
+        self._retries = retries
         self._response: httpx.Response | None = None
         self._chunks: AsyncIterator[bytes] | None = None
 
@@ -169,6 +176,8 @@ class _AsyncWire:
                 return await anext(self._chunks, b"") if self._chunks else b""
             case Sleep(seconds):
                 return await asyncio.sleep(seconds)
+            case Patience():
+                return self._retries
 
     async def _close(self) -> None:
         if self._response is not None:

@@ -58,13 +58,17 @@ class Sleep(NamedTuple):
     seconds: float
 
 
+class Patience(NamedTuple):
+    """The outcome is how often this client repeats a call that failed for the moment."""
+
+
 class Emit(NamedTuple, Generic[T]):
     """Hand a value to whoever iterates over the operation."""
 
     value: T
 
 
-Step: TypeAlias = Send | Open | Read | Sleep
+Step: TypeAlias = Send | Open | Read | Sleep | Patience
 Steps: TypeAlias = Generator[Step, Any, T]  # an operation that returns a T
 Stream: TypeAlias = Generator[Step | Emit[T], Any, None]  # an operation that hands out Ts one after another
 

@@ -22,14 +22,13 @@ from orchestrator.domain.errors import (
     from_problem,
 )
 from orchestrator.domain.views import Page
-from orchestrator.sdk.steps import Call, Done, Emit, Outcome, Send, Sleep, Step, Steps, Stream, advance
+from orchestrator.sdk.steps import Call, Done, Emit, Outcome, Patience, Send, Sleep, Step, Steps, Stream, advance
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 RETRIES = 8  # with the pauses between them: 16 to 32 s, longer than an API takes to restart
 BRIEF_RETRIES = 4  # 2 to 4 s, where a person is watching who can try again
-_retries = RETRIES
 _RETRIED = frozenset({429, 502, 503, 504})
 _BACKOFF = (0.25, 8.0)  # first ceiling and last one, seconds; doubled each time
 _LONGEST_RETRY_AFTER = 60.0  # a server that wants a longer pause is reported to the caller instead
@@ -109,13 +108,13 @@ def exchange(
     call: Call, *, retries: int | None = None, deadline: float = inf, step: Callable[[Call], Step] = Send
 ) -> Steps[httpx.Response]:
     """Send a call until it is answered, with exponential backoff and jitter, honouring Retry-After, but not
-    beyond the deadline on the monotonic clock. `retries` are RETRIES unless given.
+    beyond the deadline on the monotonic clock. `retries` are the client's unless given.
 
     Every call may be repeated: GET, PUT and DELETE by nature, POST by its idempotency key.
     Raises the error that the answer describes, or ServerUnavailable.
     Source of the jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
-    last = _retries if retries is None else retries
+    last = (yield Patience()) if retries is None else retries
     for attempt in range(last + 1):
         try:
             reply: httpx.Response = yield step(call)
@@ -141,12 +140,6 @@ def backoff(attempt: int) -> float:
     first, last = _BACKOFF
     longest = min(last, first * 2.0 ** min(attempt, 30))
     return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
-
-
-def be_brief() -> None:
-    """Give up sooner in this process: a person is watching, and can try again."""
-    global _retries  # noqa: PLW0603 - one setting of the process, like a log level
-    _retries = BRIEF_RETRIES
 
 
 def decode(reply: httpx.Response, answer: type[T]) -> T:

@@ -164,6 +164,8 @@ def _reachable(document: Any, path: str) -> bool:
     """Whether a path leads into the document, or to a place that is missing in something that is there."""
     at, rest = document, path
     while rest:
+        if isinstance(at, dict) and rest == "[key]":
+            return True  # a key that cannot be shown
         if isinstance(at, dict):
             keys = [key for key in at if rest == key or rest.startswith((f"{key}.", f"{key}["))]
             if not keys:
@@ -176,7 +178,7 @@ def _reachable(document: Any, path: str) -> bool:
                 return False
             at, rest = at[int(index)], rest.removeprefix(".")
         else:
-            return rest == "[key]"
+            return False
     return True
 
 
