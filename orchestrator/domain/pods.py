@@ -78,7 +78,7 @@ class ClusterRef(Model):
     cluster: Annotated[Line, StringConstraints(min_length=1, max_length=128)] | None = None
     region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
     project: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,128}$")] | None = None
-    resource_group: Annotated[str, StringConstraints(pattern=r"^[\w.()-]{1,90}$")] | None = None
+    resource_group: Annotated[str, StringConstraints(pattern=r"^[\w.()-]+$", max_length=90)] | None = None
     kubeconfig: Annotated[Line, StringConstraints(min_length=1, max_length=1024)] | None = None
     context: Annotated[Line, StringConstraints(min_length=1, max_length=256)] | None = None
     namespace: KubernetesName | None = None
@@ -128,7 +128,7 @@ class PodSettings(Model):
     labels: dict[NodeLabel, NodeValue] = Field(default_factory=dict, max_length=32)
     beside: dict[NodeLabel, NodeValue] = Field(default_factory=dict, max_length=32)
     env: dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w{0,127}$")],
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)],
         Annotated[str, StringConstraints(max_length=4096)],
     ] = Field(default_factory=dict, max_length=64)
     node_selector: dict[NodeLabel, NodeValue] = Field(default_factory=dict, max_length=32)
