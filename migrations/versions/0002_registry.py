@@ -55,6 +55,42 @@ def upgrade() -> None:
     op.create_index("ix_replicas_checked", "replicas", ["checked_at"], postgresql_where=sa.text("state = 'verified'"))
     op.create_index("ix_jobs_copies_open", "jobs", ["workspace_id", "id"], postgresql_where=_COPIES_OPEN)
     op.create_table(
+        "job_inputs",
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("ref", sa.Text(), nullable=False),
+        sa.Column("artifact_id", sa.BigInteger(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the manifest"),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("files", sa.Integer(), nullable=False),
+        sa.Column("store", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_inputs_job_id_jobs")),
+        sa.ForeignKeyConstraint(
+            ["artifact_id"], ["artifacts.id"], name=op.f("fk_job_inputs_artifact_id_artifacts"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_job_inputs")),
+        comment="what a job reads, pinned when it was submitted; the store is where its newest attempt took it from",
+    )
+    op.create_index("ix_job_inputs_artifact", "job_inputs", ["artifact_id"])
+    op.create_table(
+        "readers",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True, start=1048576), nullable=False),
+        sa.Column("artifact_id", sa.BigInteger(), nullable=False),
+        sa.Column("store", sa.Text(), nullable=False),
+        sa.Column(
+            "until",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="when it is taken for gone unless it says more",
+        ),
+        sa.ForeignKeyConstraint(
+            ["artifact_id"], ["artifacts.id"], name=op.f("fk_readers_artifact_id_artifacts"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_readers")),
+        comment="downloads that take long; a copy that was moved away stays until they are done",
+    )
+    op.create_index("ix_readers_artifact", "readers", ["artifact_id", "store"])
+    op.create_table(
         "model_aliases",
         sa.Column("model_id", sa.BigInteger(), nullable=False),
         sa.Column("alias", sa.Text(), nullable=False),
@@ -97,6 +133,10 @@ def downgrade() -> None:
     """Undo `upgrade`."""
     op.drop_table("store_sweeps")
     op.drop_table("garbage")
+    op.drop_index("ix_readers_artifact", table_name="readers")
+    op.drop_table("readers")
+    op.drop_index("ix_job_inputs_artifact", table_name="job_inputs")
+    op.drop_table("job_inputs")
     op.drop_index("ix_model_aliases_version", table_name="model_aliases")
     op.drop_table("model_aliases")
     op.drop_index("ix_jobs_copies_open", table_name="jobs")

@@ -5,7 +5,7 @@ Prices are passed in by the caller, because tariffs belong to the cloud adapters
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.domain.model import Model
@@ -33,7 +33,7 @@ def cloud_of(store: str) -> str:
 
 
 class Freight(Model):
-    """Bytes that a job cannot go on without, such as its checkpoint, and the stores in which they lie."""
+    """Bytes that a job cannot begin or go on without, an input or its checkpoint, and the stores in which they lie."""
 
     size: int
     stores: tuple[str, ...]
@@ -42,6 +42,15 @@ class Freight(Model):
         """The same with its size rounded up to a power of two: placement works with few shapes, so that it stays quick,
         and a few per cent change no decision."""
         return Freight(size=max(1 << (self.size - 1).bit_length(), _SMALLEST) if self.size else 0, stores=self.stores)
+
+
+def together(freights: Iterable[Freight]) -> tuple[Freight, ...]:
+    """The same bytes in few pieces: one for those that lie in the same stores, in the order of the stores."""
+    sizes: dict[tuple[str, ...], int] = {}
+    for one in freights:
+        stores = tuple(sorted(one.stores))
+        sizes[stores] = sizes.get(stores, 0) + one.size
+    return tuple(Freight(size=size, stores=stores) for stores, size in sorted(sizes.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,13 @@ class Haul:
         return f"; {format_bytes(self.bytes)} to move for ${self.usd:.2f}" if self.bytes else ""
 
 
-def haul(freight: Freight | None, store: str, known: Mapping[str, Location], prices: Prices) -> Haul:
-    """What has to be moved into `store` from where that is cheapest. `known` says where stores are; of others it is
-    known by their address which cloud they belong to."""
-    if freight is None or not freight.stores or store in freight.stores:
-        return Haul()
-    target, *sources = (known.get(one, (cloud_of(one), "")) for one in (store, *freight.stores))
-    return Haul(freight.size, freight.size / GIB * min(prices(source, target) for source in sources))
+def haul(freights: Iterable[Freight], store: str, known: Mapping[str, Location], prices: Prices) -> Haul:
+    """What has to be moved into `store`, each piece from where that is cheapest. `known` says where stores are; of
+    others it is known by their address which cloud they belong to."""
+    size, usd = 0, 0.0
+    for one in freights:
+        if one.stores and store not in one.stores:
+            target, *sources = (known.get(place, (cloud_of(place), "")) for place in (store, *one.stores))
+            size += one.size
+            usd += one.size / GIB * min(prices(source, target) for source in sources)
+    return Haul(size, usd)

@@ -35,7 +35,7 @@ class Shape(Model):
     runtime: Runtime | None = None
     moved_to: Cloud | None = None
     refused_by: tuple[str, ...] = ()
-    freight: Freight | None = None
+    freight: tuple[Freight, ...] = ()
 
     @classmethod
     def of(cls, spec: JobSpec) -> Shape:

@@ -27,6 +27,7 @@ from pydantic import (
 from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.errors import FieldError
 from orchestrator.domain.faults import beyond, field_errors
+from orchestrator.domain.inputs import MAX_INPUTS, InputAddress, InputName
 from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Image, Runtime, SecretKey
 from orchestrator.domain.quantities import Duration, GpuRequest, Memory
@@ -196,6 +197,9 @@ class JobSpec(Model):
     name: Name
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
     params: dict[str, JsonValue] = Field(default_factory=dict, max_length=256)
+    inputs: dict[InputName, InputAddress] = Field(
+        default_factory=dict, max_length=MAX_INPUTS, description="what the job reads, by name: model://digits@3"
+    )
     env: dict[EnvName, ProcessText] = Field(default_factory=dict, max_length=256)
     secrets: dict[EnvName, SecretKey] = Field(
         default_factory=dict, max_length=64, description="environment variables from Kubernetes Secrets: name/key"

@@ -70,6 +70,7 @@ class JobFields(TypedDict, total=False):
     name: Required[str]
     labels: Mapping[str, str]
     params: Mapping[str, Any]
+    inputs: Mapping[str, str]
     env: Mapping[str, str]
     secrets: Mapping[str, str]
     image: str | None

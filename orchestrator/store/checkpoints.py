@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.freight import Freight
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef
 from orchestrator.domain.spec import Checkpoints
@@ -80,20 +79,3 @@ def resumable(connection: Connection, job_ids: Sequence[int], pool_id: int) -> d
         if len(sources) < _MOST_SOURCES:
             sources.append(CheckpointRef(step=row.step, store=row.store, prefix=row.prefix, digest=row.digest))
     return found
-
-
-_FREIGHT = """
-    SELECT DISTINCT ON (c.job_id) c.job_id, c.size,
-      ARRAY(SELECT r.store FROM replicas r WHERE r.artifact_id = c.id AND r.state = 'verified' ORDER BY r.store)
-        AS stores
-    FROM artifacts c WHERE c.job_id = ANY(CAST(:jobs AS bigint[])) AND c.kind = 'checkpoint'
-    ORDER BY c.job_id, c.epoch DESC, c.step DESC, c.id DESC
-"""
-
-
-def freight(connection: Connection, job_ids: Sequence[int]) -> dict[int, Freight]:
-    """What each job that has a checkpoint carries with it: the bytes, and where they lie."""
-    if not job_ids:
-        return {}
-    rows = connection.execute(text(_FREIGHT), {"jobs": list(job_ids)})
-    return {row.job_id: Freight(size=row.size, stores=tuple(row.stores)) for row in rows}

@@ -12,7 +12,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Decision, Shape, place
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import Why
-from orchestrator.store import checkpoints, pools, recovery, shaping
+from orchestrator.store import freight, pools, recovery, shaping
 
 _JOB = """
     SELECT id, state, reason, message, shape, not_before, not_before > clock_timestamp() AS held_back
@@ -74,10 +74,10 @@ def why(connection: Connection, job_id: int, prices: Prices = free) -> Why:
     }
     if state.terminal:
         return Why(**common)
-    freight = checkpoints.freight(connection, [job_id]).get(job_id)
-    shape = Shape.model_validate_json(job.shape).model_copy(update={"freight": freight})
+    carried = freight.carried(connection, [job_id]).get(job_id, ())
+    shape = Shape.model_validate_json(job.shape).model_copy(update={"freight": carried})
     if state is not JobState.QUEUED:
-        considered = place(shape, pools.states(connection), prices).considered if freight else ()
+        considered = place(shape, pools.states(connection), prices).considered if carried else ()
         return Why(**common, considered=considered, standby=recovery.view(connection, job_id))
     decision = place(shape, pools.states(connection), prices)
     waits = {

@@ -18,7 +18,7 @@ from orchestrator.domain.moves import MoveView
 from orchestrator.domain.placement import PoolState, Shape, place
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.state import JobState, Reason
-from orchestrator.store import checkpoints, pools
+from orchestrator.store import freight, pools
 from orchestrator.store.notify import QUEUE, WORKERS, notify
 from orchestrator.store.transitions import Change, note, transition
 
@@ -48,7 +48,7 @@ def plan(connection: Connection, job_id: int, to: str, prices: Prices, rate: flo
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     _movable(job, target)
     shape = Shape.model_validate_json(job.shape).model_copy(
-        update={"moved_to": target, "refused_by": (), "freight": checkpoints.freight(connection, [job_id]).get(job_id)}
+        update={"moved_to": target, "refused_by": (), "freight": freight.carried(connection, [job_id]).get(job_id, ())}
     )
     decision = place(shape, pools.states(connection), prices)
     there = [pool for pool in decision.pools if pool.cloud == target and pool.workers]

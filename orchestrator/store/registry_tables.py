@@ -69,6 +69,33 @@ replicas = Table(
     Index("ix_replicas_checked", "checked_at", postgresql_where=text("state = 'verified'")),
 )
 
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    _text("name"),
+    _text("ref"),
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id", ondelete="SET NULL")),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the manifest"),
+    Column("size", BigInteger, nullable=False),
+    Column("files", Integer, nullable=False),
+    _text("store", nullable=True),
+    PrimaryKeyConstraint("job_id", "name"),
+    Index("ix_job_inputs_artifact", "artifact_id"),
+    comment="what a job reads, pinned when it was submitted; the store is where its newest attempt took it from",
+)
+
+readers = Table(
+    "readers",
+    metadata,
+    _id(),
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id", ondelete="CASCADE"), nullable=False),
+    _text("store"),
+    Column("until", DateTime(timezone=True), nullable=False, comment="when it is taken for gone unless it says more"),
+    Index("ix_readers_artifact", "artifact_id", "store"),
+    comment="downloads that take long; a copy that was moved away stays until they are done",
+)
+
 models = Table(
     "models",
     metadata,

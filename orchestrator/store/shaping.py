@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.placement import Shape, place
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.domain.views import Try
-from orchestrator.store import checkpoints, pools
+from orchestrator.store import freight, pools
 from orchestrator.store.transitions import Change
 
 REFUSALS = frozenset({Reason.NO_CAPACITY, Reason.QUOTA_EXCEEDED, Reason.STAGING_FAILED})
@@ -24,7 +24,7 @@ def shaped(connection: Connection, jobs: Mapping[int, Any], changes: Sequence[Ch
     """The same changes; those that queue a job again also say what it carries with it and which pool could not take it.
     `jobs` are the rows as `attempts.standing` gives them."""
     queued = [change.job_id for change in changes if change.target is JobState.QUEUED]
-    freights = checkpoints.freight(connection, queued)
+    freights = freight.carried(connection, queued)
     return [
         _shaped(connection, jobs[change.job_id], change, freights) if change.target is JobState.QUEUED else change
         for change in changes
@@ -33,8 +33,7 @@ def shaped(connection: Connection, jobs: Mapping[int, Any], changes: Sequence[Ch
 
 def _shaped(connection: Connection, job: Any, change: Change, freights: Mapping[int, Any]) -> Change:
     shape = Shape.model_validate_json(job.shape)
-    if change.job_id in freights:
-        shape = shape.model_copy(update={"freight": freights[change.job_id].rounded()})
+    shape = shape.model_copy(update={"freight": tuple(one.rounded() for one in freights.get(change.job_id, ()))})
     if change.reason not in REFUSALS:
         return replace(change, shape=shape.key())
     states = {pool.id: pool for pool in pools.states(connection)}

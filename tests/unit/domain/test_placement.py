@@ -50,13 +50,13 @@ FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
     ("who has refused comes last", Shape(refused_by=("a",)), [_pool("a"), _pool("b", running=3)], ["b", "a"]),
     (
         "where its freight is",
-        Shape(freight=HEAVY),
+        Shape(freight=(HEAVY,)),
         [_pool("a", store="s3://a"), _pool("b", id=2, store="gs://b")],
         ["b", "a"],
     ),
     (
         "a free slot before a full pool nearby",
-        Shape(freight=HEAVY),
+        Shape(freight=(HEAVY,)),
         [_pool("a", running=4, store="gs://b"), _pool("b", id=2, store="s3://a")],
         ["b", "a"],
     ),
@@ -129,7 +129,7 @@ def test_the_cheapest_way_counts_and_the_verdict_says_what_it_costs() -> None:
     pools = [
         _pool(name, id=number, cloud=cloud, store=store) for number, (name, (cloud, store)) in enumerate(places.items())
     ]
-    shape = Shape(freight=Freight(size=3 * 1024**3, stores=("gs://b", "s3://c")))
+    shape = Shape(freight=(Freight(size=3 * 1024**3, stores=("gs://b", "s3://c")),))
     usd = {("gcp", "azure"): 0.2, ("aws", "azure"): 0.1, ("aws", "gcp"): 0.5}
     decision = place(shape, pools, lambda source, target: usd.get((source[0], target[0]), 0.0))
     assert [pool.name for pool in decision.pools] == ["dear", "near", "far"]
