@@ -7,6 +7,8 @@ import os
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import HEARTBEAT_SECONDS, LEASE_SECONDS
 
+_SHORTEST_SILENCE = 10.0
+
 
 def lease_seconds() -> float:
     """How long a lease lives without a heartbeat (NEUTRINO_LEASE_SECONDS). Shorter finds dead workers sooner, and takes
@@ -17,6 +19,12 @@ def lease_seconds() -> float:
 def heartbeat_seconds() -> float:
     """How often workers renew: six times per lease, so that five lost calls in a row do no harm."""
     return HEARTBEAT_SECONDS * lease_seconds() / LEASE_SECONDS
+
+
+def silence_seconds() -> float:
+    """After so long without a word, a worker counts as offline and a part of the control plane as silent: three
+    heartbeats, and twice what parts leave between two words, however short leases are."""
+    return max(3 * heartbeat_seconds(), _SHORTEST_SILENCE)
 
 
 def stale_seconds() -> float:

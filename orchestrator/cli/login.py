@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from orchestrator.cli.output import (
     table,
     write,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.domain.views import ComponentView
 
 
 def login(
@@ -59,6 +62,18 @@ def whoami(output: Output = Format.TABLE) -> None:
         write(f"{me.user}\n" if output is Format.NAME else f"{me.user} in {me.workspace} ({me.role}) at {client.url}\n")
 
 
+def _count(jobs: int) -> str:
+    from orchestrator.domain.views import COUNTED
+
+    return f"{jobs:,}+" if jobs >= COUNTED else str(jobs)
+
+
+def _health(part: ComponentView) -> str:
+    if part.gone:
+        return "gone"
+    return "silent" if not part.healthy else "ok" if part.ok else "broken"
+
+
 def status(output: Output = Format.TABLE) -> None:
     """Show the jobs by state and the parts of the platform."""
     with connect() as client:
@@ -67,12 +82,12 @@ def status(output: Output = Format.TABLE) -> None:
         emit_data(plain(now), output)
         return
     if output is not Format.NAME:
-        draw(table(("JOBS", ""), ((state_cell(state), str(count)) for state, count in now.jobs.items() if count)))
+        draw(table(("JOBS", ""), ((state_cell(state), _count(count)) for state, count in now.jobs.items() if count)))
         write("\n")
     columns = (
         Column("COMPONENT", lambda part: part.name),
         Column("KIND", lambda part: part.kind, wide=True),
-        Column("HEALTH", lambda part: "ok" if part.healthy else "silent"),
+        Column("HEALTH", _health),
         Column("SEEN", lambda part: ago(part.seen_at)),
         Column("DETAIL", lambda part: part.detail),
     )

@@ -38,6 +38,9 @@ class Facts:
     queued: int
 
 
+_PROCESSES = {"api": "API", "scheduler": "Scheduler"}
+
+
 def _many(count: int, noun: str) -> str:
     return f"{number(count)} {noun}" if count == 1 else f"{number(count)} {noun}s"
 
@@ -47,6 +50,13 @@ def parts(facts: Facts) -> Iterator[Concern]:
     for part in facts.components:
         if not part.ok and part.healthy:
             yield Concern("broken", f"{part.kind.capitalize()} {part.name}", part.detail, at=None)
+        if part.gone and part.kind in _PROCESSES:
+            yield Concern(
+                "warning",
+                f"{_PROCESSES[part.kind]} {part.name} is gone",
+                "It ended without saying so: it was killed, or its machine is down. Others of its kind go on.",
+                at=part.seen_at,
+            )
     alive = {part.kind for part in facts.components if part.healthy}
     if "scheduler" not in alive:
         yield Concern(

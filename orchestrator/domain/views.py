@@ -322,7 +322,8 @@ class WhoAmI(Model):
 
 
 class ComponentView(Model):
-    """A part of the control plane and when it last showed itself. `ok` is false when it was seen not to work."""
+    """A part of the control plane and when it last showed itself. `ok` is false when it was seen not to work; `gone` is
+    true when it was killed or cut off and others of its kind go on."""
 
     name: str
     kind: str
@@ -330,10 +331,15 @@ class ComponentView(Model):
     healthy: bool
     detail: str
     ok: bool = True
+    gone: bool = False
+
+
+COUNTED = 100_000
+"""Counting jobs stops here; what is more is shown as "100,000+"."""
 
 
 class StatusView(Model):
-    """The state of the control plane: jobs by state, and its parts."""
+    """The state of the control plane: jobs by state, each counted up to COUNTED, and its parts."""
 
     version: str
     jobs: dict[JobState, int]

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, Row, text
 
 from orchestrator.domain.errors import Conflict, NotFound, nearest
 from orchestrator.domain.pods import Check, ClusterKind, ClusterRef, ClusterView, CreateCluster, PodSettings
-from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool
+from orchestrator.domain.protocol import PodPool
+from orchestrator.settings import silence_seconds
 
 IN_CLUSTER = "in-cluster"
-_ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{3 * HEARTBEAT_SECONDS} seconds'"
+_ONLINE = "w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'"
 _VIEWS = f"""
     SELECT c.*,
       (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
@@ -66,13 +67,14 @@ def _view(row: Row[Any]) -> ClusterView:
 
 def views(connection: Connection) -> list[ClusterView]:
     """All clusters; they belong to the installation, not to a workspace."""
-    return [_view(row) for row in connection.execute(text(f"{_VIEWS} ORDER BY c.name"))]
+    rows = connection.execute(text(f"{_VIEWS} ORDER BY c.name"), {"silence": silence_seconds()})
+    return [_view(row) for row in rows]
 
 
 def get(connection: Connection, name: str) -> ClusterView:
     """One cluster. Raises NotFound."""
-    found = row_id(connection, name)
-    return _view(connection.execute(text(f"{_VIEWS} WHERE c.id = :id"), {"id": found}).one())
+    values = {"id": row_id(connection, name), "silence": silence_seconds()}
+    return _view(connection.execute(text(f"{_VIEWS} WHERE c.id = :id"), values).one())
 
 
 def launchers(connection: Connection, name: str) -> list[int]:
@@ -80,7 +82,8 @@ def launchers(connection: Connection, name: str) -> list[int]:
     statement = f"""
         SELECT w.id FROM workers w JOIN pools p ON p.id = w.pool_id WHERE p.cluster_id = :id AND {_ONLINE}
     """
-    return list(connection.execute(text(statement), {"id": row_id(connection, name)}).scalars())
+    values = {"id": row_id(connection, name), "silence": silence_seconds()}
+    return list(connection.execute(text(statement), values).scalars())
 
 
 def ask(connection: Connection, name: str) -> None:

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.state import JobState
+from orchestrator import settings
 from orchestrator.domain.views import ComponentView
 
-HEALTHY_SECONDS = 15.0
 _FORGET_SECONDS = 3600.0
 
 
@@ -35,24 +34,26 @@ def forget_gone(connection: Connection) -> None:
 
 
 def views(connection: Connection) -> list[ComponentView]:
-    """Every component with its health."""
+    """Every component with its health. One that has said nothing for a whole lease, while others of its kind go on, was
+    killed or cut off, and is not missed: it is gone."""
     statement = """
-        SELECT name, kind, seen_at, detail, ok, seen_at > clock_timestamp() - :seconds * interval '1 second' AS healthy
-        FROM components ORDER BY kind, name
+        SELECT c.*, silent <= :silence AS healthy, silent > :lease AND min(silent) OVER of_kind <= :silence AS gone
+        FROM components c, LATERAL (SELECT extract(epoch FROM clock_timestamp() - seen_at)) AS s (silent)
+        WINDOW of_kind AS (PARTITION BY kind) ORDER BY kind, name
     """
+    values = {"silence": settings.silence_seconds(), "lease": settings.lease_seconds()}
     return [
         ComponentView(
-            name=row.name, kind=row.kind, seen_at=row.seen_at, healthy=row.healthy, detail=row.detail, ok=row.ok
+            name=row.name,
+            kind=row.kind,
+            seen_at=row.seen_at,
+            healthy=row.healthy,
+            detail=row.detail,
+            ok=row.ok,
+            gone=row.gone,
         )
-        for row in connection.execute(text(statement), {"seconds": HEALTHY_SECONDS})
+        for row in connection.execute(text(statement), values)
     ]
-
-
-def job_counts(connection: Connection, workspace_id: int) -> dict[JobState, int]:
-    """How many jobs of the workspace are in each state that is not over, and how many have ended."""
-    statement = "SELECT state, count(*) AS jobs FROM jobs WHERE workspace_id = :workspace GROUP BY state"
-    counted = {row.state: row.jobs for row in connection.execute(text(statement), {"workspace": workspace_id})}
-    return {state: counted.get(state.value, 0) for state in JobState}
 
 
 class StoreToWatch(NamedTuple):

@@ -65,7 +65,9 @@ def _components(connection: Connection) -> Metric:
     )
     counts: dict[tuple[str, str], int] = {}
     for component in components.views(connection):
-        key = (component.kind, str(component.healthy).lower())
+        if component.gone:
+            continue
+        key = (component.kind, str(component.healthy and component.ok).lower())
         counts[key] = counts.get(key, 0) + 1
     for (kind, healthy), count in sorted(counts.items()):
         found.add_metric([kind, healthy], count)

@@ -13,11 +13,11 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.ids import decode, encode
-from orchestrator.domain.views import Why
+from orchestrator.domain.state import JobState
+from orchestrator.domain.views import COUNTED, Why
+from orchestrator.settings import silence_seconds
 from orchestrator.store import explain
 
-COUNT_LIMIT = 100_000
-"""Counting stops here; what is more is shown as "100,000+"."""
 WAITS_LONG_SECONDS = 60
 UNCLAIMED_SECONDS = 10
 _SHAPES = 20
@@ -36,14 +36,17 @@ def workspaces_of(connection: Connection, jobs: Iterable[int]) -> dict[int, set[
 _DEPTH = """
     SELECT state, (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.workspace_id = :workspace AND j.state = s.state
                                          LIMIT :limit) AS few) AS jobs
-    FROM unnest(ARRAY['QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING']) AS s(state)
+    FROM unnest(CAST(:states AS text[])) AS s(state)
 """
+_ALIVE = tuple(state for state in JobState if not state.terminal)
 
 
-def depth(connection: Connection, workspace_id: int) -> dict[str, int]:
-    """How many jobs of the workspace are in each state that is not over, up to COUNT_LIMIT."""
-    rows = connection.execute(text(_DEPTH), {"workspace": workspace_id, "limit": COUNT_LIMIT})
-    return {row.state: row.jobs for row in rows}
+def depth(
+    connection: Connection, workspace_id: int, states: Iterable[JobState] = _ALIVE, limit: int = COUNTED
+) -> dict[JobState, int]:
+    """How many jobs of the workspace are in each of these states, counted up to `limit`."""
+    values = {"workspace": workspace_id, "limit": limit, "states": list(states)}
+    return {JobState(row.state): row.jobs for row in connection.execute(text(_DEPTH), values)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def failures(connection: Connection, workspace_id: int) -> list[Failures]:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Queued jobs of one shape: how many (up to COUNT_LIMIT), and since when and why the first of them waits."""
+    """Queued jobs of one shape: how many (up to COUNTED), and since when and why the first of them waits."""
 
     jobs: int
     since: datetime
@@ -106,7 +109,7 @@ _BACKLOG = f"""
 
 def backlog(connection: Connection, workspace_id: int) -> list[Backlog]:
     """What waits, by shape; the one that has waited longest comes first."""
-    rows = list(connection.execute(text(_BACKLOG), {"workspace": workspace_id, "limit": COUNT_LIMIT}))
+    rows = list(connection.execute(text(_BACKLOG), {"workspace": workspace_id, "limit": COUNTED}))
     return [Backlog(row.jobs, row.since, row.long, explain.why(connection, row.id)) for row in rows]
 
 
@@ -128,7 +131,7 @@ _UNCLAIMED = f"""
             AND dispatched_at < now() - {UNCLAIMED_SECONDS} * interval '1 second' GROUP BY pool_id) AS u
     JOIN pools p ON p.id = u.pool_id
     CROSS JOIN LATERAL (SELECT count(*) AS workers, coalesce(sum(slots) FILTER (WHERE NOT draining), 0) AS slots
-      FROM workers w WHERE w.pool_id = p.id AND w.heartbeat_at > now() - interval '15 seconds') AS w
+      FROM workers w WHERE w.pool_id = p.id AND w.heartbeat_at > now() - :silence * interval '1 second') AS w
     CROSS JOIN LATERAL (SELECT count(*) AS running FROM attempts a
       WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS r
     ORDER BY u.seconds DESC
@@ -137,7 +140,7 @@ _UNCLAIMED = f"""
 
 def unclaimed(connection: Connection) -> list[Unclaimed]:
     """Pools in whose windows jobs have waited for a while."""
-    rows = connection.execute(text(_UNCLAIMED))
+    rows = connection.execute(text(_UNCLAIMED), {"silence": silence_seconds()})
     return [Unclaimed(row.name, row.jobs, float(row.seconds), row.workers, max(0, row.free)) for row in rows]
 
 
@@ -157,14 +160,14 @@ _SILENT = """
       (SELECT count(*) FROM attempts a WHERE a.worker_id = w.id AND a.state = 'RUNNING') AS running
     FROM workers w JOIN pools p ON p.id = w.pool_id
     WHERE NOT w.draining AND w.heartbeat_at BETWEEN now() - interval '1 day'
-      AND now() - interval '15 seconds'
+      AND now() - :silence * interval '1 second'
     ORDER BY running DESC, w.heartbeat_at DESC LIMIT 50
 """
 
 
 def silent(connection: Connection) -> list[Silent]:
     """Workers that have stopped sending heartbeats."""
-    rows = connection.execute(text(_SILENT))
+    rows = connection.execute(text(_SILENT), {"silence": silence_seconds()})
     return [Silent(encode("w", row.id), row.name, row.pool, row.since, row.running) for row in rows]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,14 @@ from orchestrator.domain.gpus import KNOWN, check_known
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.placement import PoolState
 from orchestrator.domain.pods import PodSettings
-from orchestrator.domain.protocol import HEARTBEAT_SECONDS, PodPool, RegisterWorker
+from orchestrator.domain.protocol import PodPool, RegisterWorker
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.views import CreatePool, PoolView, WorkerView
+from orchestrator.settings import silence_seconds
 from orchestrator.store import clusters
 from orchestrator.store.fence import LIVE
 
-ONLINE_SECONDS = 3 * HEARTBEAT_SECONDS
-"""A worker counts as online for so long after its last heartbeat."""
-
-_ONLINE = f"w.heartbeat_at > clock_timestamp() - interval '{ONLINE_SECONDS} seconds'"
+_ONLINE = "w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'"
 
 # Counted from the attempts and the window, whose partial indexes hold only what is alive.
 _STATES = f"""
@@ -35,6 +33,10 @@ _STATES = f"""
       (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched
     FROM pools p LEFT JOIN clusters c ON c.id = p.cluster_id ORDER BY p.name
 """
+
+
+def _rows(connection: Connection) -> Sequence[Row[Any]]:
+    return connection.execute(text(_STATES), {"silence": silence_seconds()}).all()
 
 
 def _state(row: Row[Any]) -> PoolState:
@@ -56,7 +58,7 @@ def _state(row: Row[Any]) -> PoolState:
 
 def states(connection: Connection) -> list[PoolState]:
     """Every pool with its live capacity. Pools belong to the installation, not to a workspace."""
-    return [_state(row) for row in connection.execute(text(_STATES))]
+    return [_state(row) for row in _rows(connection)]
 
 
 def views(connection: Connection, queue_of: Any) -> list[PoolView]:
@@ -75,7 +77,7 @@ def views(connection: Connection, queue_of: Any) -> list[PoolView]:
             cluster=row.cluster,
             usd_per_hour=row.usd_per_hour,
         )
-        for row in connection.execute(text(_STATES))
+        for row in _rows(connection)
     ]
 
 
@@ -218,7 +220,8 @@ def _worker(row: Row[Any]) -> WorkerView:
 def workers(connection: Connection, *, before: int | None, limit: int) -> tuple[list[WorkerView], int | None]:
     """The newest workers, and the id below which the next page begins."""
     statement = f"{_WORKERS} WHERE (CAST(:before AS bigint) IS NULL OR w.id < :before) ORDER BY w.id DESC LIMIT :limit"
-    rows = list(connection.execute(text(statement), {"before": before, "limit": limit + 1}))
+    values = {"before": before, "limit": limit + 1, "silence": silence_seconds()}
+    rows = list(connection.execute(text(statement), values))
     return [_worker(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
 
@@ -226,7 +229,8 @@ def drain(connection: Connection, public_id: str) -> tuple[int, WorkerView]:
     """Ask a worker to finish: it checkpoints, gives its jobs back and exits. Raises NotFound."""
     worker_id = decode("w", public_id)
     connection.execute(text("UPDATE workers SET draining = true WHERE id = :id"), {"id": worker_id})
-    row = connection.execute(text(f"{_WORKERS} WHERE w.id = :id"), {"id": worker_id}).one_or_none()
+    values = {"id": worker_id, "silence": silence_seconds()}
+    row = connection.execute(text(f"{_WORKERS} WHERE w.id = :id"), values).one_or_none()
     if row is None:
         raise NotFound(f"There is no worker {public_id}.", hint="`neutrino worker list` shows them.")
     return worker_id, _worker(row)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from cloud_adapters.registry import check_store
 from orchestrator.api.auth import Admin, Authenticator, Operator, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
+from orchestrator.domain.state import JobState
 from orchestrator.domain.views import (
     CreatePool,
     CreateToken,
@@ -21,7 +22,7 @@ from orchestrator.domain.views import (
     WorkerView,
 )
 from orchestrator.queues import queue_for_pool
-from orchestrator.store import audit, components, idempotency, pools, tokens
+from orchestrator.store import audit, components, idempotency, overview, pools, tokens
 from orchestrator.store.listing import decode_cursor, encode_cursor
 from orchestrator.store.notify import WORKERS, notify
 from orchestrator.version import VERSION
@@ -112,6 +113,6 @@ def status(db: Db, caller: Viewer) -> StatusView:
     with db.transaction() as connection:
         return StatusView(
             version=VERSION,
-            jobs=components.job_counts(connection, caller.workspace_id),
+            jobs=overview.depth(connection, caller.workspace_id, JobState),
             components=tuple(components.views(connection)),
         )

@@ -13,7 +13,7 @@ from orchestrator.dashboard.access import ActingAdmin, ActingOperator, Db, Viewe
 from orchestrator.dashboard.render import render
 from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import encode
-from orchestrator.domain.views import WorkerView
+from orchestrator.domain.views import COUNTED, WorkerView
 from orchestrator.queues import queue_for_pool
 from orchestrator.store import clusters, overview, pools, tokens
 from orchestrator.store.listing import decode_cursor, encode_cursor
@@ -36,7 +36,7 @@ def queues(request: Request, db: Db, viewer: Viewer) -> Response:
             clusters=clusters.views(connection),
             depth=overview.depth(connection, viewer.workspace_id),
             backlog=overview.backlog(connection, viewer.workspace_id),
-            limit=overview.COUNT_LIMIT,
+            limit=COUNTED,
         )
 
 

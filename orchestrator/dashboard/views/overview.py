@@ -16,7 +16,8 @@ from orchestrator.dashboard.live import Live
 from orchestrator.dashboard.recent import Recent
 from orchestrator.dashboard.render import render
 from orchestrator.domain.pods import ClusterView
-from orchestrator.domain.views import ComponentView, PoolView
+from orchestrator.domain.state import JobState
+from orchestrator.domain.views import COUNTED, ComponentView, PoolView
 from orchestrator.queues import queue_for_pool
 from orchestrator.store import clusters, components, cost, overview, pools
 from orchestrator.store.cost import Total
@@ -31,7 +32,7 @@ _KINDS = ("api", "scheduler", "broker", "database", "store", "cluster")
 class Picture:
     """Everything on the page, at one moment."""
 
-    depth: dict[str, int]
+    depth: dict[JobState, int]
     more_than: int
     spent: Total
     concerns: list[Concern]
@@ -52,7 +53,7 @@ def _look(database: Database, workspace_id: int) -> Picture:
             unclaimed=overview.unclaimed(connection),
             silent=overview.silent(connection),
             overdue=overview.overdue(connection),
-            queued=depth["QUEUED"],
+            queued=depth[JobState.QUEUED],
         )
         spent = cost.today(connection, workspace_id)
         known_pools = pools.views(connection, queue_for_pool)
@@ -67,10 +68,10 @@ def _look(database: Database, workspace_id: int) -> Picture:
     parts.sort(key=lambda part: (_KINDS.index(part.kind) if part.kind in _KINDS else len(_KINDS), part.name))
     return Picture(
         depth=depth,
-        more_than=overview.COUNT_LIMIT,
+        more_than=COUNTED,
         spent=spent,
         concerns=concerns(facts),
-        parts=[part for part in parts if part.healthy or not _replaced(part, parts)],
+        parts=parts,
         pools=known_pools,
         failed=sum(one.jobs for one in facts.failures),
     )
@@ -88,11 +89,6 @@ def _cluster(cluster: ClusterView) -> ComponentView:
         detail="; ".join(wrong) or ("draining" if cluster.draining else launchers),
         ok=not wrong,
     )
-
-
-def _replaced(part: ComponentView, parts: list[ComponentView]) -> bool:
-    """Whether a silent part has a living one of its kind: then it was stopped or restarted, and is no news."""
-    return any(other.healthy and other.kind == part.kind for other in parts) and part.kind in {"api", "scheduler"}
 
 
 @router.get("/")

@@ -15,8 +15,10 @@ from orchestrator.store.overview import Backlog, Failures, Silent, Unclaimed
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
-def _part(kind: str, *, ok: bool = True, healthy: bool = True, detail: str = "fine") -> ComponentView:
-    return ComponentView(name=f"the-{kind}", kind=kind, seen_at=NOW, healthy=healthy, detail=detail, ok=ok)
+def _part(
+    kind: str, *, ok: bool = True, gone: bool = False, healthy: bool = True, detail: str = "fine"
+) -> ComponentView:
+    return ComponentView(name=f"the-{kind}", kind=kind, seen_at=NOW, healthy=healthy, detail=detail, ok=ok, gone=gone)
 
 
 def _found(**given: Any) -> list[Concern]:
@@ -39,6 +41,11 @@ def test_when_all_is_well_nothing_is_said() -> None:
     [
         ({"components": ()}, "broken", "No scheduler is alive"),
         ({"components": (_part("scheduler", healthy=False),)}, "broken", "No scheduler is alive"),
+        (
+            {"components": (_part("scheduler"), _part("api", healthy=False, gone=True))},
+            "warning",
+            "API the-api is gone",
+        ),
         (
             {"components": (_part("scheduler"), _part("store", ok=False, detail="gone"))},
             "broken",
