@@ -5,43 +5,37 @@ A prefix is used once. Until its manifest exists nobody can see the artifact; `d
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from cloud_adapters.base import MIB, ObjectStore, join_key
-from cloud_adapters.errors import ObjectNotFound, PreconditionFailed
-from cloud_adapters.streams import VerifyingReader, copy_to_file, put_file
+from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.streams import VerifyingReader, put_file
 from orchestrator.domain.artifact import MANIFEST_NAME, Manifest, ManifestFile
-from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NeutrinoError, NotFound, nearest
+from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NotFound, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
 THREADS = 8
 MAX_MANIFEST = 64 * MIB
 
 
-def publish(
-    store: ObjectStore, prefix: str, folder: Path, *, on_bytes: Callable[[int], None] | None = None
-) -> Manifest:
+def publish(store: ObjectStore, prefix: str, folder: Path) -> Manifest:
     """Uploads every file below `folder` to `prefix` and makes the artifact visible; returns its manifest.
 
     Files are hashed while they are read for the upload. Publishing the same content to the same prefix again is no
-    error, so a retry is safe; other content raises PreconditionFailed. `on_bytes` is told about each file's size.
+    error, so a retry is safe; other content raises PreconditionFailed.
     """
     names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
 
     def one(name: str) -> ManifestFile:
         digest, size = put_file(store, join_key(prefix, name), folder / name)
-        if on_bytes:
-            on_bytes(size)
         return ManifestFile(path=name, size=size, sha256=digest)
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="publish") as pool:
@@ -99,70 +93,6 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     return manifest
 
 
-def fetch(
-    store: ObjectStore,
-    prefix: str,
-    expected: Manifest | str,
-    folder: Path,
-    *,
-    on_bytes: Callable[[int], None] | None = None,
-    near: Mapping[str, Held] | None = None,
-) -> Manifest:
-    """Downloads the artifact into `folder`, which appears complete and verified or not at all.
-
-    `near` says of files, by their SHA-256, where else they are: from there they are taken if they can be had.
-
-    `expected` is the manifest, or the digest that the manifest in the store must have. Raises CorruptArtifact for any
-    byte that differs, ObjectNotFound for a missing file, and FileExistsError when `folder` exists and is not empty.
-    """
-    manifest = _expect(store, prefix, expected)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        staged = Path(temporary) / "files"
-        staged.mkdir()
-
-        def one(file: ManifestFile) -> None:
-            target = staged / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            held = (near or {}).get(file.sha256)
-            if held is None or not _had(held, target):
-                copy_to_file(open_verified(store, prefix, file), target)
-            if on_bytes:
-                on_bytes(file.size)
-
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool:
-            list(pool.map(one, manifest.files))
-        staged.replace(folder)
-    return manifest
-
-
-class Held(NamedTuple):
-    """A file of an artifact in a store."""
-
-    store: ObjectStore
-    prefix: str
-    file: ManifestFile
-
-
-def holdings(store: ObjectStore, prefixes: Iterable[str]) -> dict[str, Held]:
-    """The files of the artifacts at `prefixes` by their SHA-256; a prefix without an artifact is passed over."""
-    found: dict[str, Held] = {}
-    for prefix in prefixes:
-        with contextlib.suppress(ObjectNotFound, CorruptArtifact):
-            found |= {file.sha256: Held(store, prefix, file) for file in read_manifest(store, prefix).files}
-    return found
-
-
-def _had(held: Held, target: Path) -> bool:
-    """Copies a file from where it is held; False when it is gone or damaged there, and nothing is left of it here."""
-    try:
-        copy_to_file(open_verified(held.store, held.prefix, held.file), target)
-    except NeutrinoError:
-        target.unlink(missing_ok=True)
-        return False
-    return True
-
-
 def open_file(store: ObjectStore, prefix: str, path: str, *, manifest: Manifest | None = None) -> VerifyingReader:
     """A stream of one file. Reading it to the end raises CorruptArtifact when its bytes do not match the manifest."""
     known = manifest or read_manifest(store, prefix)
@@ -190,15 +120,6 @@ def list_keys(store: ObjectStore, prefix: str) -> Iterator[str]:
         token = page.next
         if token is None:
             return
-
-
-def _expect(store: ObjectStore, prefix: str, expected: Manifest | str) -> Manifest:
-    if isinstance(expected, Manifest):
-        return expected
-    manifest = read_manifest(store, prefix)
-    if manifest.digest != expected:
-        raise CorruptArtifact(f"the manifest at {prefix!r} has digest {manifest.digest}, not {expected}")
-    return manifest
 
 
 def _find(manifest: Manifest, path: str) -> ManifestFile:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from cloud_adapters.base import MIB, ObjectStore, Reader
+from cloud_adapters.base import MIB, ObjectStore, Part, Reader
 from cloud_adapters.errors import ObjectNotFound, PreconditionFailed, StoreError, TransientStoreError
 from orchestrator.domain.errors import CorruptArtifact
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 PART_SIZE = 8 * MIB
 MAX_PART_SIZE = 96 * MIB
 REOPENINGS = 8
+_STREAMS = 4
+_parts_in_memory = BoundedSemaphore(12)  # of all uploads of this process
 
 
 def part_size_for(size: int, max_parts: int, smallest: int = PART_SIZE) -> int:
@@ -41,8 +45,8 @@ def md5_of(data: bytes | bytearray | memoryview) -> bytes:
 def put_stream(store: ObjectStore, key: str, stream: BinaryIO, size: int, *, create_only: bool = False) -> str:
     """Stores exactly `size` bytes of `stream` under `key` and returns their SHA-256 in hex.
 
-    Holds one part in memory. Raises TransientStoreError when the stream ends early. A failed upload leaves nothing
-    behind.
+    A large one goes in parts, several at a time in bounded memory. Raises TransientStoreError when the stream ends
+    early. A failed upload leaves nothing behind.
     """
     sha = hashlib.sha256()
     part_size = part_size_for(size, store.capabilities.max_parts)
@@ -52,13 +56,28 @@ def put_stream(store: ObjectStore, key: str, stream: BinaryIO, size: int, *, cre
         store.put(key, data, create_only=create_only)
         return sha.hexdigest()
     upload = store.start_upload(key, part_size=part_size)
+
+    def send(number: int, data: memoryview) -> Part:
+        try:
+            return store.put_part(upload, number, data)
+        finally:
+            _parts_in_memory.release()
+
     try:
-        parts = []
-        for number, start in enumerate(range(0, size, part_size), start=1):
-            data = _read_exactly(stream, min(part_size, size - start), key)
-            sha.update(data)
-            parts.append(store.put_part(upload, number, data))
-        store.finish_upload(upload, parts, create_only=create_only)
+        with ThreadPoolExecutor(_STREAMS, thread_name_prefix="send") as pool:
+            sent: list[Future[Part]] = []
+            for number, start in enumerate(range(0, size, part_size), start=1):
+                if any(one.done() and one.exception() for one in sent):
+                    break
+                _parts_in_memory.acquire()
+                try:
+                    data = _read_exactly(stream, min(part_size, size - start), key)
+                    sha.update(data)
+                    sent.append(pool.submit(send, number, data))
+                except BaseException:
+                    _parts_in_memory.release()
+                    raise
+        store.finish_upload(upload, [one.result() for one in sent], create_only=create_only)
     except BaseException:
         store.abort_upload(upload)
         raise
@@ -164,13 +183,3 @@ class VerifyingReader:
             raise CorruptArtifact(
                 f"{self._key} has SHA-256 {self._sha.hexdigest()}, the manifest says {self._expected.sha256}"
             )
-
-
-def copy_to_file(reader: VerifyingReader, target: Path) -> None:
-    """Writes a whole verified stream to a new file and syncs it; the caller renames it once all is well."""
-    buffer = memoryview(bytearray(MIB))
-    with reader, target.open("xb") as file:
-        while got := reader.readinto(buffer):
-            file.write(buffer[:got])
-        file.flush()
-        os.fsync(file.fileno())

@@ -38,6 +38,7 @@ from orchestrator.domain.protocol import (
     ReportBatch,
     Reported,
     Resumed,
+    StagedInputs,
     WorkerRegistered,
 )
 
@@ -98,13 +99,17 @@ class Api:
         LeaseLost."""
         self._send("POST", "/v1/worker/resumed", body.model_dump_json().encode(), self._token)
 
+    def staged(self, body: StagedInputs) -> None:
+        """Tell from where an attempt has its inputs. Raises LeaseLost."""
+        self._send("POST", "/v1/worker/staged", body.model_dump_json().encode(), self._token)
+
     def report(self, body: ReportBatch) -> Reported:
         """Tell how attempts ended, and claim new ones."""
         return self._post("report", body, Reported)
 
-    def attach(self, node: int) -> PodLease:
-        """Take over the attempt whose token this is. Raises LeaseLost."""
-        data = self._send("POST", f"/v1/worker/attach?node={node}", b"{}", self._token)
+    def attach(self, node: int, pod: str) -> PodLease:
+        """Take over a node of the attempt whose token this is, for the pod of this uid. Raises LeaseLost."""
+        data = self._send("POST", f"/v1/worker/attach?node={node}&pod={pod}", b"{}", self._token)
         return PodLease.model_validate_json(data, extra="ignore")
 
     def node(self, body: NodeBeat) -> NodeReply:

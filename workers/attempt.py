@@ -16,7 +16,7 @@ from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
-from orchestrator.sdk.plan import CHECKPOINTS, OUTPUT, RESUME, WORK, Plan, environment
+from orchestrator.sdk.plan import CHECKPOINTS, INPUTS, OUTPUT, RESUME, WORK, Plan, environment
 from workers.depot import Depot
 from workers.feed import Feed
 from workers.folders import Folders, remove
@@ -210,13 +210,17 @@ class Attempt:
         if isinstance(spec, Command) and spec.files:
             await self._in_bulk(lambda: depot.stage_files(spec.files, self._lease.token, folder / WORK))
             self._feed.add_system(f"Staged files: {len(spec.files)}.")
+        if lease.inputs:
+            for line in await self._in_bulk(lambda: depot.stage_inputs(self.name, lease.inputs, folder / INPUTS)):
+                self._feed.add_system(line)
         if lease.resume is not None:
             sources = (lease.resume, *lease.fallbacks)
-            staged = await self._in_bulk(lambda: depot.stage_checkpoint(self.name, sources, folder / RESUME))
-            for skipped in staged.skipped:
-                self._feed.add_system(f"The checkpoint at step {skipped.step} in {skipped.store}: {skipped.why}")
-            self._feed.add_system(f"Resuming from the checkpoint at step {staged.step}.")
-            self._resume_step = staged.step
+            had = await self._in_bulk(lambda: depot.stage_checkpoint(self.name, sources, folder / RESUME))
+            for passed in had.passed:
+                source = passed.source
+                self._feed.add_system(f"The checkpoint at step {source.step} in {source.store}: {passed.why}")
+            self._feed.add_system(f"Resuming from the checkpoint at step {had.source.step}.")
+            self._resume_step = had.source.step
         if wanted := spec.resources.gpu:
             self._gpus = await self._unless_told_to_stop(self._host.gpus.take(wanted.per_node))
         self._plan().write(folder)
@@ -233,10 +237,12 @@ class Attempt:
                 self._folder,
                 {**self._trace_environment(), **spec.env, **self._host.env, **self._host.gpus.environment(self._gpus)},
                 self._resume_step,
+                reads=bool(self._lease.inputs),
             ),
             command=list(program.command) if program and program.command else None,
             entrypoint=program.entrypoint if program else None,
             resume_step=self._resume_step,
+            inputs=[one.name for one in self._lease.inputs],
         )
 
     def _trace_environment(self) -> dict[str, str]:

@@ -12,16 +12,27 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cloud_adapters import artifacts
 from cloud_adapters.registry import open_store
 from cloud_adapters.retrying import RetryingStore
-from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
-from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef, PublishCheckpoint, Resumed
+from orchestrator.domain.errors import CorruptArtifact, NeutrinoError, NotFound
+from orchestrator.domain.protocol import (
+    ArtifactUpload,
+    CheckpointRef,
+    Input,
+    PublishCheckpoint,
+    Resumed,
+    Skipped,
+    StagedInput,
+    StagedInputs,
+)
+from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.spec import SourceFile
+from orchestrator.domain.transfer import Place
 from workers.api import Api
-from workers.resume import Staged, fetch_first
+from workers.sources import Had, fetch_first
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +41,23 @@ Result = TypeVar("Result")
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled each time
 _CACHE_BYTES = 2 * 1024**3
+
+
+class Copy(NamedTuple):
+    """A copy of an artifact, and the digest of its manifest."""
+
+    place: Place
+    digest: str
+
+    @property
+    def store(self) -> str:
+        """The address of its store."""
+        return self.place.store
+
+    @property
+    def prefix(self) -> str:
+        """Where it lies there."""
+        return self.place.prefix
 
 
 class Depot:
@@ -67,14 +95,31 @@ class Depot:
             except NeutrinoError as error:  # the newest is committed, and that is what counts
                 log.warning("The old checkpoint at %s could not be removed: %s", old, error)
 
-    def stage_checkpoint(self, attempt: str, sources: Sequence[CheckpointRef], folder: Path) -> Staged:
+    def stage_checkpoint(self, attempt: str, sources: Sequence[CheckpointRef], folder: Path) -> Had[CheckpointRef]:
         """Fetch and verify the first of these checkpoints that can be had. Raises the NeutrinoError of the first one
         when none can be had intact, and LeaseLost."""
-        staged = fetch_first(sources, folder, self._store())
-        if staged.skipped:
-            told = Resumed(attempt=attempt, step=staged.step, store=staged.store, skipped=staged.skipped)
+        had = fetch_first(sources, folder, self._store())
+        if had.passed:
+            skipped = tuple(Skipped(step=one.source.step, store=one.source.store, why=one.why) for one in had.passed)
+            told = Resumed(attempt=attempt, step=had.source.step, store=had.source.store, skipped=skipped)
             retried(lambda: self._api.resumed(told))
-        return staged
+        return had
+
+    def stage_inputs(self, attempt: str, inputs: Sequence[Input], folder: Path) -> list[str]:
+        """Fetch and verify each input into a folder of its name. Returns what there is to say of that. Raises the
+        NeutrinoError of one that cannot be had intact, and LeaseLost."""
+        said: list[str] = []
+        staged: list[StagedInput] = []
+        for one in inputs:
+            if not one.sources:
+                raise NotFound(f"Input {one.name} ({one.ref}) has no verified copy any more.")
+            had = fetch_first([Copy(place, one.digest) for place in one.sources], folder / one.name, self._store())
+            said += [f"Input {one.name} ({one.ref}) in {bad.source.store}: {bad.why}" for bad in had.passed]
+            said.append(f"Input {one.name}: {one.ref}, {format_bytes(one.size)} from {had.source.store}.")
+            damaged = tuple(dict.fromkeys(bad.source.store for bad in had.passed if bad.damaged))
+            staged.append(StagedInput(name=one.name, store=had.source.store, damaged=damaged))
+        retried(lambda: self._api.staged(StagedInputs(attempt=attempt, inputs=tuple(staged))))
+        return said
 
     def stage_files(self, files: tuple[SourceFile, ...], token: str, work: Path) -> None:
         """Place the user's files into the working folder. Raises a NeutrinoError when one cannot be had intact."""

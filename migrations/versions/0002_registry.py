@@ -54,6 +54,7 @@ def upgrade() -> None:
     op.create_index("ix_replicas_job", "replicas", ["job_id"], postgresql_where=_AT_WORK)
     op.create_index("ix_replicas_checked", "replicas", ["checked_at"], postgresql_where=sa.text("state = 'verified'"))
     op.create_index("ix_jobs_copies_open", "jobs", ["workspace_id", "id"], postgresql_where=_COPIES_OPEN)
+    op.add_column("attempts", sa.Column("staged_at", sa.DateTime(timezone=True), nullable=True))
     op.create_table(
         "job_inputs",
         sa.Column("job_id", sa.BigInteger(), nullable=False),
@@ -137,6 +138,7 @@ def downgrade() -> None:
     op.drop_table("readers")
     op.drop_index("ix_job_inputs_artifact", table_name="job_inputs")
     op.drop_table("job_inputs")
+    op.drop_column("attempts", "staged_at")
     op.drop_index("ix_model_aliases_version", table_name="model_aliases")
     op.drop_table("model_aliases")
     op.drop_index("ix_jobs_copies_open", table_name="jobs")

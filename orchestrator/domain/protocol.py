@@ -13,12 +13,13 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.ids import decode_attempt
+from orchestrator.domain.inputs import MAX_INPUTS
 from orchestrator.domain.model import Line, Model
 from orchestrator.domain.pods import ClusterRef, PodSettings
 from orchestrator.domain.retry import FAILURE_OF
 from orchestrator.domain.spec import Name
 from orchestrator.domain.state import Reason
-from orchestrator.domain.transfer import Order
+from orchestrator.domain.transfer import Order, Place
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
@@ -83,6 +84,16 @@ class CheckpointRef(Model):
     digest: Sha256
 
 
+class Input(Model):
+    """An artifact that an attempt reads: `sources` are its verified copies, the nearest first."""
+
+    name: str
+    ref: str
+    digest: Sha256
+    size: int
+    sources: tuple[Place, ...]
+
+
 class Lease(Model):
     """The timed right to run one attempt. `token` is good for this attempt only; `prefix` is where its artifacts go.
 
@@ -96,6 +107,7 @@ class Lease(Model):
     prefix: str
     resume: CheckpointRef | None = None
     fallbacks: tuple[CheckpointRef, ...] = ()
+    inputs: tuple[Input, ...] = ()
     order: Order | None = None
     """For Neutrino's own kinds of jobs: what there is to do. None when there is nothing left to do it with."""
     traceparent: str | None = None
@@ -260,6 +272,21 @@ class Resumed(Model):
     step: _Count
     store: Annotated[Line, StringConstraints(max_length=1024)]
     skipped: tuple[Skipped, ...] = Field(min_length=1, max_length=64)
+
+
+class StagedInput(Model):
+    """From where an attempt took an input, and in which stores it was damaged."""
+
+    name: Annotated[Line, StringConstraints(max_length=64)]
+    store: Annotated[Line, StringConstraints(max_length=1024)]
+    damaged: tuple[Annotated[Line, StringConstraints(max_length=1024)], ...] = Field(default=(), max_length=64)
+
+
+class StagedInputs(Model):
+    """An attempt has its inputs, and reads no copy of them any more."""
+
+    attempt: _Attempt
+    inputs: tuple[StagedInput, ...] = Field(max_length=MAX_INPUTS)
 
 
 def _how_it_ended(reason: Reason) -> Reason:

@@ -31,6 +31,10 @@ class Run(Protocol):
         """The dataset's URI as the spec has it, such as `builtin://digits`."""
 
     @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The folder with each input that the spec names, every byte verified."""
+
+    @property
     def output_dir(self) -> Path:
         """Files written below this folder become the job's artifact when it succeeds."""
 

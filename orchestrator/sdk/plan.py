@@ -4,6 +4,7 @@
                               work/       the working folder, with the user's files
                               output/     what is found here at the end becomes the artifact
                               resume/     the last committed checkpoint, if there is one
+                              inputs/     a folder for each input of the spec, by its name, if there are any
                               checkpoints/ is watched: a folder STEP in it becomes a checkpoint once it holds DONE;
                                           WANTED appears there while somebody wants one
                               channel     a FIFO on which the process tells metrics, progress and checkpoints
@@ -16,18 +17,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 PLAN, WORK, OUTPUT, RESUME, CHANNEL = "plan.json", "work", "output", "resume", "channel"
+INPUTS = "inputs"
 CHECKPOINTS, DONE, WANTED = "checkpoints", "DONE", "WANTED"
 RUN_DIR, CHECKPOINT_DIR = "NEUTRINO_RUN_DIR", "NEUTRINO_CHECKPOINT_DIR"
 RESUME_DIR, RESUME_STEP = "NEUTRINO_RESUME_DIR", "NEUTRINO_RESUME_STEP"
+INPUTS_DIR = "NEUTRINO_INPUTS_DIR"
 
 
-def environment(folder: Path, given: dict[str, str], resume_step: int | None = None) -> dict[str, str]:
+def environment(
+    folder: Path, given: dict[str, str], resume_step: int | None = None, *, reads: bool = False
+) -> dict[str, str]:
     """What an attempt's process finds in its environment beside what the worker's account has: the variables `given` by
-    the job's spec, and where it is, checkpoints and goes on from."""
+    the job's spec, and where it is, `reads` its inputs, checkpoints and goes on from."""
     work = str(folder / WORK)
     path = given.get("PYTHONPATH")
     resume = {} if resume_step is None else {RESUME_DIR: str(folder / RESUME), RESUME_STEP: str(resume_step)}
@@ -38,6 +44,7 @@ def environment(folder: Path, given: dict[str, str], resume_step: int | None = N
         RUN_DIR: str(folder),
         CHECKPOINT_DIR: str(folder / CHECKPOINTS),
         **resume,
+        **({INPUTS_DIR: str(folder / INPUTS)} if reads else {}),
     }
 
 
@@ -52,6 +59,7 @@ class Plan(NamedTuple):
     command: list[str] | None
     entrypoint: str | None
     resume_step: int | None
+    inputs: Sequence[str] = ()
 
     def write(self, folder: Path) -> None:
         """Store the plan in the attempt's folder, over the one of an attempt before."""

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.domain.run import Interrupted, Run
-from orchestrator.sdk.plan import CHANNEL, CHECKPOINTS, OUTPUT, RESUME, RUN_DIR, WANTED, Plan
+from orchestrator.sdk.plan import CHANNEL, CHECKPOINTS, INPUTS, OUTPUT, RESUME, RUN_DIR, WANTED, Plan
 
 _ATOMIC = 4096  # PIPE_BUF of pipe(7): so many bytes arrive in one piece, whoever else writes
 _LONGEST_NAME = 128
@@ -157,6 +157,10 @@ class AttachedRun:
         return self._plan.dataset
 
     @property
+    def inputs(self) -> Mapping[str, Path]:
+        return {name: Path(self._folder, INPUTS, name) for name in self._plan.inputs}
+
+    @property
     def output_dir(self) -> Path:
         return Path(self._folder, OUTPUT)
 
@@ -246,6 +250,7 @@ class LocalRun:
         self._folder = folder.absolute()
         self._steps = _Steps()
         self.params: Mapping[str, Any] = {}
+        self.inputs: Mapping[str, Path] = {}
 
     @property
     def output_dir(self) -> Path:

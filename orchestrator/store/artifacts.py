@@ -74,7 +74,12 @@ SELECT model.id, model.versions, :artifact, :job,
     ORDER BY name, step DESC, epoch DESC) AS last), '{}'),
   CAST(:lineage AS jsonb) || (
     SELECT jsonb_build_object('spec', encode(j.spec_hash, 'hex'), 'neutrino', w.version, 'resumed_from_step',
-      a.resumed_from_step)
+      a.resumed_from_step,
+      'inputs', (SELECT coalesce(jsonb_object_agg(i.name,
+        jsonb_build_object('ref', i.ref, 'digest', encode(i.digest, 'hex'))), '{}')
+        FROM job_inputs i WHERE job_id = j.id),
+      'parent', coalesce(CAST(:lineage AS jsonb) -> 'parent',
+        (SELECT to_jsonb(min(ref)) FROM job_inputs i WHERE job_id = j.id AND ref LIKE '%@%' HAVING count(*) = 1)))
     FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch JOIN workers w ON w.id = a.worker_id
     WHERE j.id = :job)
 FROM model
@@ -105,8 +110,9 @@ def register_output(connection: Connection, job: Any, attempt: AttemptId, upload
         "dataset": spec.get("dataset"),
         "params": spec.get("params", {}),
         "code": _code(spec),
-        "parent": spec.get("params", {}).get("parent"),
     }
+    if parent := spec.get("params", {}).get("parent"):
+        lineage["parent"] = parent
     connection.execute(
         text(_NEXT_VERSION),
         {

@@ -11,12 +11,21 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.document import timeout_of
 from orchestrator.domain.ids import AttemptId, encode
-from orchestrator.domain.protocol import CheckpointRef, Heartbeat, HeartbeatReply, Lease, Report, Reported, Resumed
+from orchestrator.domain.protocol import (
+    CheckpointRef,
+    Heartbeat,
+    HeartbeatReply,
+    Input,
+    Lease,
+    Report,
+    Reported,
+    Resumed,
+)
 from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS, Order
-from orchestrator.store import artifacts, checkpoints, transfers
+from orchestrator.store import artifacts, checkpoints, inputs, transfers
 from orchestrator.store.fence import LIVE, Holder, hold, require
 from orchestrator.store.shaping import shaped
 from orchestrator.store.transitions import Change, note, transition
@@ -41,6 +50,7 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
     if not waiting:
         return ()
     resumes = checkpoints.resumable(connection, [row.id for row in waiting if row.epoch > 0], pool_id)
+    reads = inputs.granted(connection, waiting, pool_id)
     orders = transfers.orders(connection, waiting, pool_id)
     tokens = {row.id: TOKEN_PREFIX + secrets.token_urlsafe(24) for row in waiting}
     worker = encode("w", worker_id)
@@ -68,6 +78,7 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
             rows[move.job_id],
             tokens[move.job_id],
             resumes.get(move.job_id, ()),
+            reads.get(move.job_id, ()),
             orders.get(move.job_id),
         )
         for move in sorted(moved, key=lambda move: move.job_id)
@@ -75,10 +86,15 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
 
 
 def granted(
-    attempt: AttemptId, row: Any, token: str, sources: Sequence[CheckpointRef], order: Order | None = None
+    attempt: AttemptId,
+    row: Any,
+    token: str,
+    sources: Sequence[CheckpointRef],
+    reads: tuple[Input, ...] = (),
+    order: Order | None = None,
 ) -> Lease:
     """The lease of an attempt; `row` has the job's document, workspace and trace, `sources` where its checkpoint may be
-    had, `order` what there is to do for a job of our own kinds."""
+    had, `reads` its inputs, `order` what there is to do for a job of our own kinds."""
     return Lease(
         attempt=str(attempt),
         token=token,
@@ -87,6 +103,7 @@ def granted(
         prefix=f"artifacts/{row.workspace_id}/{attempt}",
         resume=sources[0] if sources else None,
         fallbacks=tuple(sources[1:]),
+        inputs=reads,
         order=order,
         traceparent=row.traceparent,
     )

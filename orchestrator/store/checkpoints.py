@@ -19,7 +19,8 @@ _COMMITTED = """
       AND c.digest = decode(:digest, 'hex')
 """
 # Of every store the newest one stays as well: when a cloud is lost, what another one has is what the job goes on from.
-# One that is just being copied stays until that has ended. Copies in other stores than the worker's wait as garbage.
+# One that is just being copied stays until that has ended, and one that a job reads until that job has. Copies in other
+# stores than the worker's wait as garbage.
 _SUPERSEDED = """
 WITH ranked AS (
   SELECT c.id, row_number() OVER (ORDER BY c.epoch DESC, c.step DESC, c.id DESC) AS place
@@ -32,6 +33,8 @@ WITH ranked AS (
   WHERE place > coalesce((SELECT (document #>> '{spec,checkpoints,keep}')::int FROM jobs WHERE id = :job), :keep)
     AND id NOT IN (SELECT artifact_id FROM newest)
     AND id NOT IN (SELECT r.artifact_id FROM replicas r WHERE r.artifact_id = ranked.id AND r.state = 'copying')
+    AND NOT EXISTS (SELECT FROM job_inputs i JOIN jobs u ON u.id = i.job_id
+                    WHERE i.artifact_id = ranked.id AND u.finished_at IS NULL)
 ), copies AS (
   DELETE FROM replicas r USING old WHERE r.artifact_id = old.id RETURNING r.store, r.prefix
 ), gone AS (

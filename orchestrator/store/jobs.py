@@ -16,7 +16,7 @@ from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.domain.views import AttemptView, EventView, JobSummary, JobView, Page
-from orchestrator.store import explain, recovery
+from orchestrator.store import explain, inputs, recovery
 from orchestrator.store.notify import JOBS, QUEUE, notify
 from orchestrator.store.transitions import Change, transition
 
@@ -46,7 +46,8 @@ def submit(
     connection: Connection, workspace_id: int, user: str, specs: Sequence[JobSpec], traceparent: str | None = None
 ) -> list[int]:
     """Store jobs for these specs, all or none; returns their row ids in the order of the specs. `traceparent` is the
-    trace that the request belongs to (`orchestrator.traces`)."""
+    trace that the request belongs to (`orchestrator.traces`). Raises InvalidSpec for inputs that cannot be read."""
+    pinned = inputs.pin(connection, workspace_id, specs)
     rows = [
         {
             "ord": index,
@@ -55,7 +56,7 @@ def submit(
             "labels": spec.labels,
             "document": spec.document(),
             "spec_hash": spec.digest(),
-            "shape": Shape.of(spec).key(),
+            "shape": inputs.shape(spec, pinned).key(),
             "standby": spec.placement.standby,
         }
         for index, spec in enumerate(specs)
@@ -73,6 +74,7 @@ def submit(
         },
     ).scalars()
     made = list(ids)
+    inputs.keep(connection, made, specs, pinned)
     notify(connection, {QUEUE: (), JOBS: made})
     return made
 
@@ -245,7 +247,8 @@ def _refuse_own_kinds(connection: Connection, job_id: int) -> None:
 
 
 def retry(connection: Connection, job_id: int, user: str) -> None:
-    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state."""
+    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state, and when one of
+    its inputs has been deleted."""
     state = _state(connection, job_id)
     _refuse_own_kinds(connection, job_id)
     if state not in {JobState.FAILED, JobState.CANCELLED}:
@@ -253,6 +256,7 @@ def retry(connection: Connection, job_id: int, user: str) -> None:
             f"Job {encode('j', job_id)} is {state}; only a failed or cancelled job can be retried.",
             hint="Submit it again to run it once more.",
         )
+    inputs.require(connection, job_id)
     shape = Shape.model_validate_json(_shape(connection, job_id)).model_copy(update={"refused_by": ()})
     change = Change(
         job_id=job_id,

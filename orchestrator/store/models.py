@@ -153,14 +153,19 @@ def remove_alias(connection: Connection, workspace_id: int, name: str, alias: st
         raise NotFound(f"Model {name} has no alias {alias[:80]!r}.", hint=f"`neutrino model list {name}` shows them.")
 
 
-# What has not ended and names the version anywhere in its document, or moves or checks its artifact.
+# What has not ended and reads the version, names it anywhere in its document, or moves or checks its artifact.
 _USERS = """
     SELECT id FROM jobs
     WHERE workspace_id = :workspace AND id > :above AND state IN ('QUEUED', 'DISPATCHED', 'RUNNING', 'CANCELLING')
       AND jsonb_path_exists(document, '$.spec.** ? (@ == $names[*])',
         jsonb_build_object('names', CAST(:names AS jsonb)))
+    UNION
+    SELECT i.job_id FROM job_inputs i JOIN jobs j ON j.id = i.job_id
+    WHERE i.artifact_id = :artifact AND j.finished_at IS NULL
     ORDER BY id LIMIT 5
 """
+# Whoever is about to read it has it locked until that is written down.
+_HOLD = "SELECT FROM artifacts WHERE id = :artifact FOR UPDATE"
 _NEWEST_JOB = "SELECT coalesce(max(id), 0) FROM jobs WHERE workspace_id = :workspace"
 
 
@@ -171,6 +176,8 @@ def delete(connection: Connection, workspace_id: int, name: str, which: str) -> 
     _unused(connection, workspace_id, name, which, above=0)
     lock = "SELECT FROM models WHERE workspace_id = :workspace AND name = :name FOR UPDATE"
     connection.execute(text(lock), {"workspace": workspace_id, "name": name})
+    artifact = decode("a", version(connection, workspace_id, name, which).artifact.id)
+    connection.execute(text(_HOLD), {"artifact": artifact})
     found = _unused(connection, workspace_id, name, which, above=looked_at)
     statement = """
         DELETE FROM model_versions v USING models m
@@ -189,7 +196,12 @@ def _unused(connection: Connection, workspace_id: int, name: str, which: str, *,
         raise Conflict(f"{found.ref} is used as {named}.", hint="Point the alias at another version, or remove it.")
     newest = version(connection, workspace_id, name, None)
     names = [found.ref, found.artifact.id, *([name, f"{name}@{LATEST}"] if found.ref == newest.ref else [])]
-    values = {"workspace": workspace_id, "names": json.dumps(names), "above": above}
+    values = {
+        "workspace": workspace_id,
+        "names": json.dumps(names),
+        "above": above,
+        "artifact": decode("a", found.artifact.id),
+    }
     if users := [encode("j", row.id) for row in connection.execute(text(_USERS), values)]:
         raise Conflict(
             f"{found.ref} is used by {', '.join(users)}.", hint="Wait for these jobs or cancel them.", users=users

@@ -11,7 +11,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import Lease, NodeBeat, NodeReply, PodWait
 from orchestrator.domain.state import JobState
-from orchestrator.store import checkpoints, transfers
+from orchestrator.store import checkpoints, inputs, transfers
 from orchestrator.store.attempts import granted
 from orchestrator.store.fence import LIVE, Holder, hold
 from orchestrator.store.notify import JOBS, notify
@@ -20,25 +20,33 @@ _ATTACH = """
     UPDATE attempts a SET
       attached_at = CASE WHEN :leads THEN coalesce(attached_at, clock_timestamp()) ELSE attached_at END,
       lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second'
-        ELSE lease_expires_at END
+        ELSE lease_expires_at END,
+      node_pods = coalesce(node_pods, '{}') || jsonb_build_object(CAST(:node AS text), CAST(:pod AS text))
     FROM jobs j, pools p
     WHERE a.job_id = :job_id AND a.epoch = :epoch AND j.id = a.job_id AND p.id = a.pool_id
+      AND coalesce(a.node_pods ->> CAST(:node AS text), :pod) = :pod
     RETURNING j.id, j.document, j.workspace_id, j.traceparent, p.store, p.id AS pool_id
 """
 
 
-def attach(connection: Connection, attempt: AttemptId, node: int, token: str, lease: float) -> tuple[Lease, str]:
-    """A pod takes its attempt over: from now on the first node renews the lease, and the launcher does not. Returns the
-    lease and the store of the pool. Raises LeaseLost."""
+def attach(
+    connection: Connection, attempt: AttemptId, node: int, pod: str, token: str, lease: float
+) -> tuple[Lease, str]:
+    """A pod takes a node of its attempt over: from now on the first node renews the lease, and the launcher does not.
+    Each node is one pod's: what Kubernetes may make in its place is turned away, because nothing tells that the first
+    one has ended. Returns the lease and the store of the pool. Raises LeaseLost."""
     if not hold(connection, Holder(attempt=attempt), [attempt]):
         raise LeaseLost(
             f"Attempt {attempt} no longer holds its lease.", hint="End; the job goes on in another attempt."
         )
-    values = {**attempt._asdict(), "leads": node == 0, "lease": lease}
-    row = connection.execute(text(_ATTACH), values).one()
+    values = {**attempt._asdict(), "leads": node == 0, "node": str(node), "pod": pod, "lease": lease}
+    row = connection.execute(text(_ATTACH), values).one_or_none()
+    if row is None:
+        raise LeaseLost(f"Node {node} of attempt {attempt} runs in another pod.", hint="End; that one goes on.")
     sources = checkpoints.resumable(connection, [attempt.job_id], row.pool_id).get(attempt.job_id, ())
+    reads = inputs.granted(connection, [row], row.pool_id).get(row.id, ())
     order = transfers.orders(connection, [row], row.pool_id).get(row.id)
-    return granted(attempt, row, token, sources, order), row.store
+    return granted(attempt, row, token, sources, reads, order), row.store
 
 
 _BEAT = f"""

@@ -200,6 +200,11 @@ _REMOVE_STALE = """
         AND r.changed_at < clock_timestamp() - :grace * interval '1 second'
         AND NOT EXISTS (SELECT FROM replicas o
                         WHERE o.artifact_id = r.artifact_id AND o.job_id IS NOT NULL AND o.state <> 'verified')
+        AND NOT EXISTS (SELECT FROM readers d
+                        WHERE d.artifact_id = r.artifact_id AND d.store = r.store AND d.until > clock_timestamp())
+        AND NOT EXISTS (SELECT FROM job_inputs i JOIN attempts a ON a.job_id = i.job_id
+                        WHERE i.artifact_id = r.artifact_id AND a.state = 'RUNNING' AND a.staged_at IS NULL
+                          AND a.started_at < r.changed_at)
         AND EXISTS (SELECT FROM replicas g WHERE g.artifact_id = r.artifact_id AND g.state = 'verified'
                     FOR SHARE SKIP LOCKED)
       ORDER BY 1, 2 LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
@@ -212,7 +217,8 @@ _REMOVE_STALE = """
 
 
 def remove_stale(connection: Connection, grace: float) -> int:
-    """Throw away the copies that were retired `grace` seconds ago and from which no transfer reads; returns how many.
+    """Throw away the copies that were retired `grace` seconds ago and from which nobody reads: no transfer, no attempt
+    that takes its inputs, no download; returns how many.
     One that has become the last good copy meanwhile is brought back."""
     connection.execute(text(_BRING_BACK))
     return connection.execute(text(_REMOVE_STALE), {"grace": grace}).rowcount

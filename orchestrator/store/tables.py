@@ -257,6 +257,8 @@ attempts = Table(
     Column("note", Text, comment="what the job last said beside its progress"),
     Column("asked", Text, comment="what the control plane wants of it: checkpoint or move"),
     _time("attached_at"),
+    Column("node_pods", JSONB, comment="by node, the uid of the pod that runs it: no other one may"),
+    _time("staged_at"),
     Column("first_metric_at", Double, comment="seconds since the epoch; of the numbers that the job itself logs"),
     Column("last_metric_at", Double),
     Column("done_nodes", ARRAY(Integer), comment="nodes whose program has ended well, but the first"),

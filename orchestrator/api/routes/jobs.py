@@ -15,7 +15,6 @@ from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fin
 from orchestrator.domain import document
 from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import encode
-from orchestrator.domain.placement import Shape
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import (
@@ -29,7 +28,7 @@ from orchestrator.domain.views import (
     Page,
     Why,
 )
-from orchestrator.store import audit, explain, files, idempotency, jobs, listing, pools, streams
+from orchestrator.store import audit, explain, files, idempotency, inputs, jobs, listing, pools, streams
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -87,11 +86,12 @@ def submit_batch(request: Request, db: Db, caller: Submitter, key: IdempotencyKe
 
 
 @router.post("/plan")
-def plan(db: Db, caller: Submitter, body: Document) -> Why:  # noqa: ARG001 - asking for the caller is the check
+def plan(db: Db, caller: Submitter, body: Document) -> Why:
     """What would become of a job if it were submitted now. Nothing is stored."""
     spec = document.parse(body)
     with db.transaction() as connection:
-        return explain.plan(connection, Shape.of(spec), rates())
+        pinned = inputs.pin(connection, caller.workspace_id, [spec])
+        return explain.plan(connection, inputs.shape(spec, pinned, exact=True), rates())
 
 
 def _labels(label: Annotated[list[str], Query()]) -> list[tuple[str, str]]:

@@ -21,11 +21,12 @@ from orchestrator.domain.protocol import (
     ReportBatch,
     Reported,
     Resumed,
+    StagedInputs,
     WorkerRegistered,
 )
 from orchestrator.queues import queue_for_pool, queue_for_worker
 from orchestrator.settings import heartbeat_seconds, lease_seconds
-from orchestrator.store import attempts, checkpoints, clusters, fence, pods, pools, queue, streams
+from orchestrator.store import attempts, checkpoints, clusters, doubts, fence, inputs, pods, pools, queue, streams
 from orchestrator.store.tokens import Principal
 
 router = APIRouter(prefix="/v1/worker", tags=["workers"])
@@ -111,6 +112,18 @@ def resumed(db: Db, caller: WorkerOrAttempt, told: Resumed) -> None:
     attempt = decode_attempt(told.attempt)
     with db.transaction() as connection:
         attempts.resumed(connection, holder(caller), attempt, told)
+
+
+@router.post("/staged", status_code=204)
+def staged(db: Db, caller: WorkerOrAttempt, told: StagedInputs) -> None:
+    """The attempt has its inputs. Copies in which it has found damage are checked. 409 `lease_lost`."""
+    attempt = decode_attempt(told.attempt)
+    with db.transaction() as connection:
+        fence.require(fence.hold(connection, holder(caller), [attempt]), attempt)
+        damaged = inputs.staged(connection, attempt, told)
+    for copy in damaged:  # jobs are made without a lock on the attempt
+        with db.transaction() as connection:
+            doubts.look_into(connection, *copy)
 
 
 @router.post("/report")

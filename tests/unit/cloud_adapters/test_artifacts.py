@@ -11,6 +11,7 @@ import pytest
 from cloud_adapters import artifacts
 from cloud_adapters.base import ObjectStore
 from cloud_adapters.errors import InvalidStore, ObjectNotFound, PreconditionFailed
+from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from orchestrator.domain.artifact import Manifest
 from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NotFound
@@ -35,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def test_what_was_published_comes_back(store: ObjectStore, folder: Path, tmp_path: Path) -> None:
     manifest = artifacts.publish(store, "a/1", folder)
     assert artifacts.read_manifest(store, "a/1") == manifest
-    artifacts.fetch(store, "a/1", manifest.digest, tmp_path / "back")
+    fetch(store, "a/1", manifest.digest, tmp_path / "back")
     back = tmp_path / "back"
     assert {p.relative_to(back).as_posix(): p.read_bytes() for p in back.rglob("*") if p.is_file()} == FILES
     with artifacts.open_file(store, "a/1", "model.safetensors") as stream:
@@ -51,7 +52,7 @@ def test_a_flipped_bit_is_found_and_nothing_appears(store: ObjectStore, folder: 
         damaged[position] ^= 1 << (position % 8)
         target.write_bytes(damaged)
         with pytest.raises(CorruptArtifact):
-            artifacts.fetch(store, "a/1", manifest, tmp_path / "back")
+            fetch(store, "a/1", manifest, tmp_path / "back")
         assert not (tmp_path / "back").exists()
 
 
@@ -59,9 +60,9 @@ def test_a_manifest_that_lies_is_refused(store: ObjectStore, folder: Path, tmp_p
     manifest = artifacts.publish(store, "a/1", folder)
     lie = Manifest.of([file.model_copy(update={"size": file.size + 1}) for file in manifest.files])
     with pytest.raises(CorruptArtifact):
-        artifacts.fetch(store, "a/1", lie, tmp_path / "back")
+        fetch(store, "a/1", lie, tmp_path / "back")
     with pytest.raises(CorruptArtifact, match="digest"):
-        artifacts.fetch(store, "a/1", "0" * 64, tmp_path / "back")
+        fetch(store, "a/1", "0" * 64, tmp_path / "back")
     (tmp_path / "store/a/1/manifest.json").write_bytes(b'{"files":[{"path":"../x"}]}')
     with pytest.raises(CorruptArtifact, match="not a manifest"):
         artifacts.read_manifest(store, "a/1")
