@@ -24,6 +24,7 @@ JOB_LABEL, EPOCH_LABEL = "neutrino/job", "neutrino/epoch"
 _BEATS_TO_BE_SURE = 2  # the first one may have been on its way already
 _LOOK_AGAIN = 0.5
 _MOVED = "It goes on in another cloud; its pod had not started yet."
+START_PATIENCE = 600.0  # seconds in which an image that cannot be pulled, or a Secret that is missing, may still come
 _MARGIN = 600.0  # seconds for an image and the inputs, beside the job's own timeout
 
 
@@ -47,6 +48,7 @@ class Flight:
         self.seen = False
         self._ended_at: int | None = None
         self._homeless_since: float | None = None
+        self._stuck_since: float | None = None
 
     @property
     def unwanted(self) -> bool:
@@ -76,7 +78,8 @@ class Flight:
 
     def take(self, status: Status | None, beats: int, patience: float | None = None) -> bool:
         """Look at its pods; `beats` counts the heartbeats so far. True when the API should hear, or be asked, soon.
-        After `patience` seconds without a node the job had better look elsewhere.
+        After `patience` seconds without a node the job had better look elsewhere; what stands in the way of its
+        containers for START_PATIENCE is believed to stay.
 
         That all pods have ended does not mean that nobody has reported: the pods do that themselves. Only when the API,
         asked after that, says that the attempt still lives, the end is ours to report."""
@@ -95,6 +98,9 @@ class Flight:
             self._describe(status)
         if patience is not None and self._homeless_since is not None and clock() - self._homeless_since > patience:
             self.verdict = (Reason.NO_CAPACITY, self.wait.message if self.wait else "", None)
+        if self._stuck_since is not None and clock() - self._stuck_since > START_PATIENCE and self.wait is not None:
+            text = f"Kubernetes tried for {START_PATIENCE / 60:.0f} minutes. {self.wait.message}"
+            self.verdict = (self.wait.reason, text, None)
         if self.moving and status is not None and all(piece.phase is not Phase.RUNNING for piece in status.pieces):
             self.verdict = (Reason.MIGRATING, _MOVED, None)  # a pod that runs is told itself, and checkpoints first
         return self.wait != before
@@ -128,6 +134,8 @@ class Flight:
         told = status.telling
         homeless = told is not None and told.reason is Reason.UNSCHEDULABLE
         self._homeless_since = (self._homeless_since or clock()) if homeless else None
+        stuck = told is not None and told.phase is Phase.STARTING and told.reason is not Reason.POD_STARTING
+        self._stuck_since = (self._stuck_since or clock()) if stuck else None
         if told is None:
             text = f"Kubernetes makes no pod: {status.why}" if status.why else "Waiting for its pod."
             self.say(Reason.POD_REFUSED if status.why else Reason.POD_STARTING, text)

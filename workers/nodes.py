@@ -13,10 +13,12 @@ _LONGEST_MESSAGE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """`index` of `count` nodes; `environment` is what `torchrun` and `torch.distributed` read, and the secrets."""
+    """`index` of `count` nodes, run by the pod of this uid; `environment` is what `torchrun` and `torch.distributed`
+    read, and the secrets."""
 
     index: int = 0
     count: int = 1
+    pod: str = "none"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -31,7 +33,7 @@ class Nodes:
         given = {name: env[name] for name in env.get("NEUTRINO_SECRETS", "").split(",") if name in env}
         if count > 1:
             given |= rendezvous(index, count, env["NEUTRINO_MASTER"], env.get("NEUTRINO_GPUS") or "1")
-        return cls(index, count, given)
+        return cls(index, count, env["NEUTRINO_POD_UID"], given)
 
     def signed(self, report: Report) -> Report:
         """The report, saying which of several nodes it comes from."""

@@ -96,7 +96,7 @@ class Pod:
         self._runner.attach(self._on_started)
         asked = clock()
         try:
-            given = await self._insist(lambda: self._api.attach(self._nodes.index))
+            given = await self._insist(lambda: self._api.attach(self._nodes.index, self._nodes.pod))
         except (LeaseLost, AuthenticationError):
             log.info("The attempt went on without this pod; nothing to do.")
             return 0

@@ -185,6 +185,7 @@ def _container(work: Work, spot: Spot) -> dict[str, Any]:
     }
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in ({**work.env, **fixed}).items()]
     env += [_from_secret(name, wanted) for name, wanted in work.secrets.items()]
+    env.append({"name": "NEUTRINO_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
     store_secret, store_claim = settings.store_secret, settings.store_claim
     return {
         "name": "job",

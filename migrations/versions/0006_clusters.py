@@ -56,6 +56,15 @@ def upgrade() -> None:
     op.add_column(
         "attempts",
         sa.Column(
+            "node_pods",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="by node, the uid of the pod that runs it: no other one may",
+        ),
+    )
+    op.add_column(
+        "attempts",
+        sa.Column(
             "done_nodes",
             postgresql.ARRAY(sa.Integer()),
             nullable=True,
@@ -67,6 +76,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo `upgrade`."""
     op.drop_column("attempts", "done_nodes")
+    op.drop_column("attempts", "node_pods")
     op.drop_column("attempts", "attached_at")
     op.drop_column("pools", "pods")
     op.drop_constraint(op.f("fk_pools_cluster_id_clusters"), "pools")

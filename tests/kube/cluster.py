@@ -288,6 +288,10 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd()), **self.env}
         for one in container["env"]:
             if "valueFrom" in one:
+                if (field := one["valueFrom"].get("fieldRef")) is not None:
+                    assert field["fieldPath"] == "metadata.uid"
+                    env[one["name"]] = pod["metadata"]["uid"]
+                    continue
                 wanted = one["valueFrom"]["secretKeyRef"]
                 secret = self.objects.get("secrets", NAMESPACE, wanted["name"])
                 env[one["name"]] = secret["data"][wanted["key"]]

@@ -29,12 +29,19 @@ def _attempt(caller: Principal) -> AttemptId:
 
 
 @router.post("/attach")
-def attach(db: Db, caller: WorkerOrAttempt, token: _Token, node: Annotated[int, Query(ge=0, le=1023)] = 0) -> PodLease:
-    """A pod takes its attempt over from the launcher. 409 `lease_lost` when it is no longer the job's current one."""
+def attach(
+    db: Db,
+    caller: WorkerOrAttempt,
+    token: _Token,
+    pod: Annotated[str, Query(min_length=1, max_length=64)],
+    node: Annotated[int, Query(ge=0, le=1023)] = 0,
+) -> PodLease:
+    """A pod, named by its uid, takes its attempt over from the launcher. 409 `lease_lost` when the attempt is no longer
+    the job's current one, or another pod runs this node of it."""
     attempt, worker_id = _attempt(caller), caller.worker_id
     assert worker_id is not None
     with db.transaction() as connection:
-        lease, store = pods.attach(connection, attempt, node, token.credentials, lease_seconds())
+        lease, store = pods.attach(connection, attempt, node, pod, token.credentials, lease_seconds())
     return PodLease(
         lease=lease,
         worker=encode("w", worker_id),

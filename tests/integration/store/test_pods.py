@@ -39,9 +39,9 @@ def shorten(plane: Plane, attempt: AttemptId) -> None:
     )
 
 
-def attach(plane: Plane, attempt: AttemptId, node: int = 0) -> str:
+def attach(plane: Plane, attempt: AttemptId, node: int = 0, pod: str = "uid-1") -> str:
     with plane.database.transaction() as connection:
-        lease, _ = pods.attach(connection, attempt, node, "token", LEASE)
+        lease, _ = pods.attach(connection, attempt, node, pod, "token", LEASE)
     return lease.attempt
 
 
@@ -62,6 +62,16 @@ def test_the_launcher_renews_until_the_pod_does(plane: Plane, launcher: int) -> 
     assert remaining(plane, attempt) < 10
     assert beat(plane, attempt) == (True, 0)
     assert remaining(plane, attempt) > 20
+
+
+def test_each_node_is_one_pods(plane: Plane, launcher: int) -> None:
+    attempt = plane.running(launcher, command(resources=Resources(nodes=2)))
+    for _ in range(2):  # whose answer got lost asks again
+        attach(plane, attempt, 0, "uid-1")
+    attach(plane, attempt, 1, "uid-2")
+    for node in (0, 1):
+        with pytest.raises(LeaseLost, match=f"Node {node} of attempt {attempt} runs in another pod"):
+            attach(plane, attempt, node, "uid-3")
 
 
 def test_only_the_first_node_renews_and_the_others_say_when_they_are_done(plane: Plane, launcher: int) -> None:

@@ -204,6 +204,7 @@ def test_a_cluster_needs_what_its_kind_needs_and_no_more() -> None:
 
 def test_ranks_are_those_of_the_pod() -> None:
     env = {"JOB_COMPLETION_INDEX": "1", "NEUTRINO_NODES": "2", "NEUTRINO_MASTER": "m", "NEUTRINO_GPUS": "4"}
+    env["NEUTRINO_POD_UID"] = "uid-1"
     found = Nodes.from_env(env | {"NEUTRINO_SECRETS": "HUB", "HUB": "x", "OTHER": "y"})
     assert not found.leads
     assert found.environment["HUB"] == "x"

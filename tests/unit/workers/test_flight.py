@@ -1,0 +1,52 @@
+"""How long a launcher waits for what stands in the way of an attempt's pods."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloud_adapters.compute import Phase, Piece, Status
+from orchestrator.domain.state import Reason
+from workers import flight
+from workers.flight import START_PATIENCE, Flight
+
+PULLING = Piece(0, Phase.STARTING, Reason.IMAGE_UNAVAILABLE, "The image x cannot be pulled: i/o timeout")
+STARTING = Piece(0, Phase.STARTING, Reason.POD_STARTING, "Starting its pod.")
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    made = Time()
+    monkeypatch.setattr(flight, "clock", made)
+    return made
+
+
+def status(piece: Piece) -> Status:
+    return Status("j-1-1", (piece,))
+
+
+def test_an_image_that_still_cannot_be_pulled_is_given_up(time: Time) -> None:
+    one = Flight("j-1.1")
+    one.take(status(PULLING), 1)
+    time.now += START_PATIENCE
+    one.take(status(PULLING), 2)
+    assert one.verdict is None
+    time.now += 1
+    one.take(status(PULLING), 3)
+    assert one.verdict is not None
+    assert one.verdict[:2] == (Reason.IMAGE_UNAVAILABLE, f"Kubernetes tried for 10 minutes. {PULLING.message}")
+
+
+def test_what_gets_better_is_waited_for_anew(time: Time) -> None:
+    one = Flight("j-1.1")
+    one.take(status(PULLING), 1)
+    one.take(status(STARTING), 2)
+    time.now += START_PATIENCE + 1
+    one.take(status(PULLING), 3)
+    assert one.verdict is None
