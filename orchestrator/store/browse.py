@@ -1,11 +1,13 @@
 """Lists of jobs for people who look around: any filter in any order, both ways, at the same cost.
 
 A page must answer at once however many jobs there are and whatever is asked, so no reading is longer than a fixed
-number of rows. Which filter is the narrowest is found out by counting each of them in its index, up to NARROW:
+number of rows. `store.filters` finds out how to read:
 
-- When one of them leaves few jobs, those are read, filtered and sorted: the answer is exact.
+- When some part of the filter leaves few jobs, those are read, filtered and sorted: the answer is exact.
 - Otherwise the index of the order is read from where the page begins, and what fits is taken, until the page is full
   or EFFORT rows have been seen. Then the page says so, and its cursor goes on from there.
+
+What is found of the newest jobs on the way is kept in the plan as a sample, from which facets are counted.
 """
 
 from __future__ import annotations
@@ -22,14 +24,12 @@ from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import encode
 from orchestrator.domain.views import JobSummary
 from orchestrator.store import jobs
-from orchestrator.store.listing import JobFilter, containing
+from orchestrator.store.filters import Plan
 
-NARROW = 8_000
-"""So many jobs are read and sorted for one page."""
 EFFORT = 8_000
 """So many jobs are looked at for one page that is read in order."""
-_NAMES = 1_000
-"""So many names are looked up one by one; more of them are no narrow filter."""
+SAMPLE = 1_000
+"""So many of the newest jobs are looked at to tell what others there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,91 +71,6 @@ class Listed:
     unseen: bool = False
 
 
-@dataclass(slots=True)
-class _Plan:
-    """How a filter is read: `narrow` selects the few jobs that the narrowest filter leaves; if none is narrow, `along`
-    is the condition whose index is read in the order of ids."""
-
-    conditions: list[str]
-    values: dict[str, Any]
-    narrow: str | None = None
-    along: str = "true"
-    floor: str = "true"
-
-
-# The reasons of a job that goes its usual way belong to one state each and are in no index of their own.
-_USUAL = {"submitted": "QUEUED", "placed": "DISPATCHED", "claimed": "RUNNING", "succeeded": "SUCCEEDED"}
-_UNUSUAL = "j.reason <> ALL (ARRAY['submitted', 'placed', 'claimed', 'succeeded'])"
-
-
-def _conditions(chosen: JobFilter, values: dict[str, Any]) -> list[str]:
-    """Each filter as a condition that its index can answer, the ones that are usually narrow first."""
-    found: list[str] = []
-    if chosen.name is not None:
-        found.append("j.name = :name")
-        values["name"] = chosen.name
-    if chosen.reason in _USUAL:
-        found.append("j.state = :usual AND j.reason = :reason")
-        values |= {"usual": _USUAL[chosen.reason], "reason": chosen.reason}
-    elif chosen.reason is not None:
-        found.append(f"j.reason = :reason AND {_UNUSUAL}")
-        values["reason"] = chosen.reason
-    for column, value in (("user_name", chosen.user), ("kind", chosen.kind)):
-        if value is not None:
-            found.append(f"j.{column} = :{column}")
-            values[column] = value
-    if chosen.pool is not None:
-        found.append("j.pool_id = (SELECT id FROM pools WHERE name = :pool)")
-        values["pool"] = chosen.pool
-    if chosen.states:
-        found.append("j.state = ANY(CAST(:states AS text[]))" if len(chosen.states) > 1 else "j.state = :state0")
-        values |= {"states": [state.value for state in chosen.states], "state0": chosen.states[0].value}
-    return found
-
-
-def _plan(connection: Connection, workspace_id: int, chosen: JobFilter) -> _Plan:
-    values: dict[str, Any] = {"workspace": workspace_id}
-    indexed = _conditions(chosen, values)
-    conditions = list(indexed)
-    drives = [f"SELECT j.id FROM jobs j WHERE j.workspace_id = :workspace AND {condition}" for condition in indexed]
-    for index, (key, value) in enumerate(chosen.labels):
-        values |= {f"key{index}": key, f"value{index}": value, f"label{index}": json.dumps({key: value})}
-        drives.append(
-            "SELECT l.job_id FROM job_labels l "
-            f"WHERE l.workspace_id = :workspace AND l.key = :key{index} AND l.value = :value{index}"
-        )
-        conditions.append(f"j.labels @> CAST(:label{index} AS jsonb)")
-    for index, word in enumerate(chosen.words):
-        values[f"word{index}"] = containing(word)
-        conditions.append(f"j.name LIKE :word{index}")
-    if chosen.words and (names := _names(connection, values, len(chosen.words))) is not None:
-        values["names"] = names
-        drives.append(
-            "SELECT j.id FROM jobs j WHERE j.workspace_id = :workspace AND j.name = ANY(CAST(:names AS text[]))"
-        )
-    plan = _Plan(conditions, values)
-    if not drives:
-        return plan
-    columns = ", ".join(
-        f"(SELECT count(*) FROM ({drive} LIMIT {NARROW + 1}) AS p{n}) AS n{n}" for n, drive in enumerate(drives)
-    )
-    counts = list(connection.execute(text(f"SELECT {columns}"), values).one())
-    best = counts.index(min(counts))
-    if counts[best] <= NARROW:
-        plan.narrow = f"{drives[best]} LIMIT {NARROW}"
-    elif best < len(indexed) and ":states" not in indexed[best]:
-        plan.along = indexed[best]
-    return plan
-
-
-def _names(connection: Connection, values: dict[str, Any], words: int) -> list[str] | None:
-    """The names with all of the words in them; None when there are too many for a narrow filter."""
-    wanted = " AND ".join(f"name LIKE :word{index}" for index in range(words))
-    statement = f"SELECT name FROM job_names WHERE workspace_id = :workspace AND {wanted} LIMIT {_NAMES + 1}"
-    found = list(connection.execute(text(statement), values).scalars())
-    return found if len(found) <= _NAMES else None
-
-
 def _cursor(key: str | None, job_id: int) -> str:
     return base64.urlsafe_b64encode(json.dumps([key, job_id]).encode()).decode().rstrip("=")
 
@@ -172,20 +87,26 @@ def _place(cursor: str, order: Order) -> tuple[str | None, int]:
 
 def page(
     connection: Connection,
-    workspace_id: int,
-    chosen: JobFilter,
+    plan: Plan,
     *,
     sort: str = "newest",
     after: str | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> Listed:
-    """The jobs that `chosen` lets through, in the order `sort`: those after a cursor, or those right before one."""
+    """The jobs that the plan lets through, in the order `sort`: those after a cursor, or those right before one."""
     order = ORDERS[sort]
-    plan = _plan(connection, workspace_id, chosen)
     backwards = before is not None and after is None
     cursor = before if backwards else after
-    rows, total, last = _read(connection, plan, order, cursor, backwards=backwards, limit=limit)
+    if plan.narrow:
+        rows, total = _sorted(connection, plan, order, _Start.at(cursor, order, backwards), limit)
+        last = None
+    elif sort == "newest" and cursor is None:
+        found, last = _sampled(connection, plan)
+        rows, total = [(None, job_id) for job_id in found], None
+    else:
+        rows, last = _walked(connection, plan, order, _Start.at(cursor, order, backwards), limit)
+        total = None
     more = len(rows) > limit
     rows = rows[:limit]
     unseen = not more and last is not None
@@ -193,68 +114,115 @@ def page(
     near = _cursor(*rows[0]) if rows and cursor is not None else None
     if backwards:
         rows.reverse()
-    items = again(connection, workspace_id, [row[1] for row in rows])
+    items = again(connection, plan.workspace_id, [row[1] for row in rows])
     previous, following = (far, near) if backwards else (near, far)
     return Listed(items, previous, following, total, unseen)
 
 
-def _read(
-    connection: Connection, plan: _Plan, order: Order, cursor: str | None, *, backwards: bool, limit: int
-) -> tuple[list[tuple[str | None, int]], int | None, str | None]:
-    """One more than `limit` keys in order, how many there are in all, and where a reading that was cut off stopped."""
-    descending = order.descending != backwards
-    sense, comparison = ("DESC", "<") if descending else ("ASC", ">")
-    values, start = dict(plan.values), plan.floor
-    if cursor is not None:
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a reading begins and which way it goes, as SQL: `condition` on `values`, and `by`, its ORDER BY."""
+
+    condition: str
+    by: str
+    values: dict[str, Any]
+
+    @classmethod
+    def at(cls, cursor: str | None, order: Order, backwards: bool) -> _Start:
+        sense, comparison = ("DESC", "<") if order.descending != backwards else ("ASC", ">")
+        by = f"{order.key} {sense}, j.id {sense}" if order.key else f"j.id {sense}"
+        if cursor is None:
+            return cls("true", by, {})
         key, job_id = _place(cursor, order)
-        values |= {"at": job_id} | ({} if key is None else {"key": key})
-        start = (
-            f"j.id {comparison} :at"
-            if order.key is None
-            else f"({order.key}, j.id) {comparison} (CAST(:key AS {order.type}), :at)"
+        if order.key is None:
+            return cls(f"j.id {comparison} :at", by, {"at": job_id})
+        return cls(
+            f"({order.key}, j.id) {comparison} (CAST(:key AS {order.type}), :at)", by, {"at": job_id, "key": key}
         )
-    key_column = f"CAST({order.key} AS text)" if order.key else "CAST(NULL AS text)"
-    by = f"{order.key} {sense}, j.id {sense}" if order.key else f"j.id {sense}"
-    fits = " AND ".join(["j.workspace_id = :workspace", order.only, *plan.conditions])
-    if plan.narrow:
-        statement = f"""
-            WITH few (id) AS MATERIALIZED ({plan.narrow}),
-            fitting AS MATERIALIZED (
-              SELECT j.* FROM few JOIN jobs j ON j.id = few.id WHERE {fits})
-            SELECT {key_column} AS key, j.id, (SELECT count(*) FROM fitting) AS total FROM fitting j
-            WHERE {start} ORDER BY {by} LIMIT {limit + 1}
-        """
-        rows = connection.execute(text(statement), values).all()
-        total = rows[0].total if rows else None if cursor else 0
-        return [(row.key, row.id) for row in rows], total, None
-    # A walk along the index, by the narrowest filter where its index has this order.
+
+
+_Row = tuple[str | None, int]
+
+
+def _key(order: Order) -> str:
+    return f"CAST({order.key} AS text)" if order.key else "CAST(NULL AS text)"
+
+
+def _sorted(
+    connection: Connection, plan: Plan, order: Order, start: _Start, limit: int
+) -> tuple[list[_Row], int | None]:
+    """One more than `limit` rows of a narrow plan, and how many there are in all, if that is known. The sample comes
+    with the first row, so that the jobs are read once."""
+    fits = " AND ".join(["j.workspace_id = :workspace", *plan.conditions])
+    statement = f"""
+        WITH few (id) AS MATERIALIZED ({plan.narrow}),
+        fitting AS MATERIALIZED (
+          SELECT j.id, j.name, j.started_at, j.finished_at FROM few JOIN jobs j ON j.id = few.id WHERE {fits}),
+        sampled AS MATERIALIZED (SELECT id FROM fitting ORDER BY id DESC LIMIT {SAMPLE + 1})
+        SELECT {_key(order)} AS key, j.id, (SELECT count(*) FROM fitting j WHERE {order.only}) AS total,
+          CASE WHEN row_number() OVER (ORDER BY {start.by}) = 1 THEN ARRAY(SELECT id FROM sampled) END AS sampled
+        FROM fitting j WHERE {order.only} AND {start.condition} ORDER BY {start.by} LIMIT {limit + 1}
+    """
+    rows = connection.execute(text(statement), plan.values | start.values).all()
+    if rows:
+        plan.sampled = list(rows[0].sampled), None
+    return [(row.key, row.id) for row in rows], rows[0].total if rows else None if start.values else 0
+
+
+def _walked(
+    connection: Connection, plan: Plan, order: Order, start: _Start, limit: int
+) -> tuple[list[_Row], str | None]:
+    """One more than `limit` rows along the index of the order, and where a reading that was cut off stopped."""
     along = plan.along if order.key is None else "true"
+    fits = " AND ".join([*plan.conditions, "true"])
     inner = f"""
-        SELECT {key_column} AS key, j.id, ({fits}) AS fits FROM jobs j
-        WHERE j.workspace_id = :workspace AND {order.only} AND {along} AND {start} ORDER BY {by} LIMIT {EFFORT}
+        SELECT {_key(order)} AS key, j.id, ({fits}) AS fits FROM jobs j
+        WHERE j.workspace_id = :workspace AND {order.only} AND {along} AND {start.condition}
+        ORDER BY {start.by} LIMIT {EFFORT}
     """
     # The last row of the effort is read out whether it fits or not: it is where the next page goes on.
     numbered = f"SELECT *, row_number() OVER () AS place FROM ({inner}) AS w"
     statement = f"""
         SELECT key, id, fits, place FROM ({numbered}) AS n WHERE fits OR place = {EFFORT} LIMIT {limit + 2}
     """
-    rows = connection.execute(text(statement), values).all()
+    rows = connection.execute(text(statement), plan.values | start.values).all()
     found = [(row.key, row.id) for row in rows if row.fits][: limit + 1]
     stopped = rows[-1] if rows and rows[-1].place == EFFORT and len(found) <= limit else None
-    return found, None, _cursor(stopped.key, stopped.id) if stopped else None
+    return found, _cursor(stopped.key, stopped.id) if stopped else None
 
 
-def ids(
-    connection: Connection, workspace_id: int, chosen: JobFilter, *, limit: int, newer: int | None = None
-) -> tuple[list[int], bool]:
-    """Up to `limit` of the newest jobs that `chosen` lets through (with `newer`, only those after that job), and
+_NEWEST = ORDERS["newest"]
+
+
+def _sampled(connection: Connection, plan: Plan) -> tuple[list[int], str | None]:
+    """One more than SAMPLE of the newest jobs, read once, and where that reading stopped if it was cut off."""
+    if plan.sampled is None:
+        start = _Start.at(None, _NEWEST, backwards=False)
+        if plan.narrow:
+            rows, last = _sorted(connection, plan, _NEWEST, start, SAMPLE)[0], None
+        else:
+            rows, last = _walked(connection, plan, _NEWEST, start, SAMPLE)
+        plan.sampled = [job_id for _, job_id in rows], last
+    return plan.sampled
+
+
+def sample(connection: Connection, plan: Plan) -> tuple[list[int], bool]:
+    """Up to SAMPLE of the newest jobs that the plan lets through, and whether there are, or may be, more."""
+    found, last = _sampled(connection, plan)
+    return found[:SAMPLE], len(found) > SAMPLE or last is not None
+
+
+def ids(connection: Connection, plan: Plan, *, limit: int, newer: int | None = None) -> tuple[list[int], bool]:
+    """Up to `limit` of the newest jobs that the plan lets through (with `newer`, only those after that job), and
     whether there are, or may be, more."""
-    plan = _plan(connection, workspace_id, chosen)
+    start = _Start("true", "j.id DESC", {})
     if newer is not None:
-        plan.floor = "j.id > :newer"
-        plan.values["newer"] = newer
-    rows, _, unread = _read(connection, plan, ORDERS["newest"], None, backwards=False, limit=limit)
-    return [job_id for _, job_id in rows[:limit]], len(rows) > limit or unread is not None
+        start = _Start("j.id > :newer", "j.id DESC", {"newer": newer})
+    if plan.narrow:
+        rows, last = _sorted(connection, plan, _NEWEST, start, limit)[0], None
+    else:
+        rows, last = _walked(connection, plan, _NEWEST, start, limit)
+    return [job_id for _, job_id in rows[:limit]], len(rows) > limit or last is not None
 
 
 def newest(connection: Connection, workspace_id: int) -> int:

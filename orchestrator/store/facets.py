@@ -15,9 +15,10 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.state import JobState
 from orchestrator.store import browse
+from orchestrator.store.filters import UNUSUAL, Plan
 from orchestrator.store.listing import JobFilter
 
-CAP = 1_000
+CAP = browse.SAMPLE
 _VALUES = 12
 _KEYS = 6
 
@@ -35,11 +36,9 @@ Facets = Mapping[str, tuple[Choice, ...]]
 """By name: state, reason, kind, user, pool, and each key of a label as `label:KEY`."""
 
 
-def facets(connection: Connection, workspace_id: int, chosen: JobFilter) -> Facets:
-    """The choices within what `chosen` lets through, the most frequent ones first."""
-    if chosen == JobFilter():
-        return _of_all(connection, workspace_id)
-    return _of_some(connection, workspace_id, chosen)
+def facets(connection: Connection, plan: Plan) -> Facets:
+    """The choices within what the plan lets through, the most frequent ones first."""
+    return _of_all(connection, plan.workspace_id) if plan.chosen == JobFilter() else _of_some(connection, plan)
 
 
 _DISTINCT = """
@@ -55,7 +54,6 @@ _OF_JOBS = "(SELECT count(*) FROM (SELECT FROM jobs j WHERE j.workspace_id = :wo
 _OF_LABELS = """(SELECT count(*) FROM (SELECT FROM job_labels l WHERE l.workspace_id = :workspace AND l.key = v.key
   AND l.value = v.value LIMIT {cap}) c)"""
 _MINE = "workspace_id = :workspace"
-_UNUSUAL = f"{_MINE} AND reason <> ALL (ARRAY['submitted', 'placed', 'claimed', 'succeeded'])"
 
 
 def _values(column: str, fixed: str = _MINE, table: str = "jobs", most: int = _VALUES) -> str:
@@ -73,7 +71,7 @@ FROM unnest(CAST(:states AS text[])) AS v (value)
 UNION ALL SELECT 'kind', v.value, {_count("j.kind = v.value")} FROM ({_values("kind")}) v
 UNION ALL SELECT 'user', v.value, {_count("j.user_name = v.value")} FROM ({_values("user_name")}) v
 UNION ALL SELECT 'reason', v.value,
-  {_count("j.reason = v.value AND j." + _UNUSUAL.partition(" AND ")[2])} FROM ({_values("reason", _UNUSUAL)}) v
+  {_count(f"j.reason = v.value AND j.{UNUSUAL}")} FROM ({_values("reason", f"{_MINE} AND {UNUSUAL}")}) v
 UNION ALL SELECT 'pool', v.name, {_count("j.pool_id = v.id")}
   FROM (SELECT id, name FROM pools ORDER BY name LIMIT {_VALUES}) v
 UNION ALL SELECT 'label:' || v.key, v.value, {_OF_LABELS.format(cap=CAP + 1)} FROM (
@@ -113,8 +111,8 @@ SELECT facet, value, count(*) AS jobs FROM (
 """
 
 
-def _of_some(connection: Connection, workspace_id: int, chosen: JobFilter) -> Facets:
-    ids, more = browse.ids(connection, workspace_id, chosen, limit=CAP)
+def _of_some(connection: Connection, plan: Plan) -> Facets:
+    ids, more = browse.sample(connection, plan)
     found: dict[str, list[Choice]] = {}
     rows: list[Any] = list(connection.execute(text(_SOME), {"ids": ids}))
     for row in rows:

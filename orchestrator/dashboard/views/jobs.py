@@ -16,7 +16,7 @@ from orchestrator.domain import roles
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.views import JobSummary
-from orchestrator.store import audit, browse, bulk, facets, jobs, saved_views
+from orchestrator.store import audit, browse, bulk, facets, filters, jobs, saved_views
 from orchestrator.store.session import Connection
 
 router = APIRouter()
@@ -84,12 +84,11 @@ def listing(
             return render(request, "jobs.html", **context, **_again(connection, viewer, asked, shown, newest))
         if asked.job and (found := _found(connection, viewer.workspace_id, asked.job)):
             return RedirectResponse(f"/jobs/{found}", status_code=303)
-        page = browse.page(
-            connection, viewer.workspace_id, asked.filter, sort=sort, after=after, before=before, limit=PAGE
-        )
+        plan = filters.plan(connection, viewer.workspace_id, asked.filter)
+        page = browse.page(connection, plan, sort=sort, after=after, before=before, limit=PAGE)
         newest = browse.newest(connection, viewer.workspace_id)
         context |= {
-            "facets": facets.facets(connection, viewer.workspace_id, asked.filter),
+            "facets": facets.facets(connection, plan),
             "views": saved_views.views(connection, viewer.workspace_id, viewer.user),
         }
     ids = ",".join(job.id for job in page.items)
@@ -100,7 +99,8 @@ def listing(
 def _again(connection: Connection, viewer: Viewer, asked: queries.Query, shown: str, newest: int) -> dict[str, Any]:
     wanted = [decode("j", each) for each in shown.split(",")[:PAGE]]
     items = browse.again(connection, viewer.workspace_id, wanted)
-    ids, more = browse.ids(connection, viewer.workspace_id, asked.filter, limit=_NEW, newer=newest)
+    plan = filters.plan(connection, viewer.workspace_id, asked.filter)
+    ids, more = browse.ids(connection, plan, limit=_NEW, newer=newest)
     new = f"{len(ids)}+" if more else str(len(ids)) if ids else None
     return {"items": items, "new": new, "page": None, "live": "", "facets": {}, "views": []}
 
@@ -125,7 +125,8 @@ def _chosen(
 ) -> tuple[list[int], bool]:
     """The jobs that were ticked, or all that the search finds (up to bulk.MOST), and whether there are more."""
     if every:
-        return browse.ids(connection, workspace_id, _asked(request, q).filter, limit=bulk.MOST)
+        plan = filters.plan(connection, workspace_id, _asked(request, q).filter)
+        return browse.ids(connection, plan, limit=bulk.MOST)
     return [decode("j", each) for each in ids[: bulk.MOST]], len(ids) > bulk.MOST
 
 

@@ -15,7 +15,7 @@ from orchestrator.dashboard.drawing import sparkline
 from orchestrator.dashboard.render import render
 from orchestrator.dashboard.views.job import RESOURCES, heading
 from orchestrator.domain.views import JobView
-from orchestrator.store import browse, jobs, plots
+from orchestrator.store import browse, filters, jobs, plots
 from orchestrator.store.listing import JobFilter
 
 router = APIRouter(prefix="/jobs")
@@ -62,7 +62,7 @@ def compare(request: Request, db: Db, viewer: Viewer, job: Jobs = ()) -> Respons
         runs = [jobs.get(connection, viewer.workspace_id, each) for each in ids]
         rows = [jobs.find(connection, viewer.workspace_id, each) for each in ids]
         names = runs[0].name if runs else None
-        others = browse.page(connection, viewer.workspace_id, JobFilter(name=names), limit=20).items
+        others = browse.page(connection, filters.plan(connection, viewer.workspace_id, JobFilter(name=names)), limit=20)
         lasts = [_lasts(plots.curves(connection, row, plots.names(connection, row)[:_PLOTS], 2)) for row in rows]
     differing, alike = _settings(runs)
     metrics = {name: [one.get(name) for one in lasts] for name in sorted({name for one in lasts for name in one})}
@@ -71,7 +71,7 @@ def compare(request: Request, db: Db, viewer: Viewer, job: Jobs = ()) -> Respons
         request,
         "compare.html",
         runs=runs,
-        others=[one for one in others if one.id not in ids],
+        others=[one for one in others.items if one.id not in ids],
         metrics=metrics,
         differing=differing,
         alike=alike,

@@ -12,7 +12,8 @@ from bench import seed
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import JobSummary
-from orchestrator.store import browse, facets
+from orchestrator.store import browse, facets, filters
+from orchestrator.store.filters import plan
 from orchestrator.store.listing import JobFilter, page
 from orchestrator.store.session import Database
 from tests.integration.store.plane import Plane
@@ -54,9 +55,11 @@ def _all(database: Database, workspace: int, chosen: JobFilter, sort: str) -> li
     after, total = None, None
     while True:
         with database.transaction() as connection:
-            now = browse.page(connection, workspace, chosen, sort=sort, after=after, limit=25)
+            now = browse.page(connection, plan(connection, workspace, chosen), sort=sort, after=after, limit=25)
             if now.previous is not None:
-                back = browse.page(connection, workspace, chosen, sort=sort, before=now.previous, limit=25)
+                back = browse.page(
+                    connection, plan(connection, workspace, chosen), sort=sort, before=now.previous, limit=25
+                )
                 before = [job for page in pages for job in page][-25:]
                 assert [job.id for job in back.items] == before[len(before) - len(back.items) :]
                 assert back.unseen or len(back.items) == len(before)
@@ -72,7 +75,7 @@ def _all(database: Database, workspace: int, chosen: JobFilter, sort: str) -> li
 
 @pytest.mark.parametrize(("narrow", "effort"), [(8000, 8000), (10, 40)], ids=["narrow", "along an index"])
 def test_every_filter_in_every_order(plane: Plane, monkeypatch: pytest.MonkeyPatch, narrow: int, effort: int) -> None:
-    monkeypatch.setattr(browse, "NARROW", narrow)
+    monkeypatch.setattr(filters, "NARROW", narrow)
     monkeypatch.setattr(browse, "EFFORT", effort)
     database, workspace = plane.database, plane.workspace
     seed.history(database, workspace, 110)
@@ -91,10 +94,10 @@ def test_facets_count_what_the_filter_lets_through(plane: Plane, monkeypatch: py
     database, workspace = plane.database, plane.workspace
     seed.history(database, workspace, 400)
     with database.transaction() as connection:
-        every = facets.facets(connection, workspace, JobFilter())
-        mine = facets.facets(connection, workspace, JobFilter(states=(JobState.FAILED,)))
-        monkeypatch.setattr(facets, "CAP", 100)
-        capped = facets.facets(connection, workspace, JobFilter(kind="Command"))
+        every = facets.facets(connection, plan(connection, workspace, JobFilter()))
+        mine = facets.facets(connection, plan(connection, workspace, JobFilter(states=(JobState.FAILED,))))
+        monkeypatch.setattr(browse, "SAMPLE", 100)
+        capped = facets.facets(connection, plan(connection, workspace, JobFilter(kind="Command")))
     counts = {facet: {choice.value: choice.count for choice in choices} for facet, choices in every.items()}
     assert counts["state"] == dict.fromkeys(JobState, 0) | {"SUCCEEDED": 391, "FAILED": 8, "CANCELLED": 1}
     assert counts["kind"] == {"Command": 360, "Train": 40}
@@ -108,14 +111,14 @@ def test_a_cursor_of_another_list_is_refused(plane: Plane) -> None:
     with plane.database.transaction() as connection:
         for cursor in ("x", "WyJuYW1lIiwgMV0", "bnVsbA", "W251bGwsICJ4Il0"):
             with pytest.raises(InvalidSpec):
-                browse.page(connection, plane.workspace, JobFilter(), after=cursor)
+                browse.page(connection, plan(connection, plane.workspace, JobFilter()), after=cursor)
 
 
 def test_other_workspaces_see_nothing(plane: Plane) -> None:
     seed.history(plane.database, plane.workspace, 20)
     with plane.database.transaction() as connection:
-        assert browse.page(connection, plane.workspace + 1, JobFilter()).items == ()
+        assert browse.page(connection, plan(connection, plane.workspace + 1, JobFilter())).items == ()
         assert browse.newest(connection, plane.workspace + 1) == 0
-        ids, _ = browse.ids(connection, plane.workspace, JobFilter(), limit=20)
+        ids, _ = browse.ids(connection, plan(connection, plane.workspace, JobFilter()), limit=20)
         assert len(browse.again(connection, plane.workspace, ids)) == 20
         assert browse.again(connection, plane.workspace + 1, ids) == ()
