@@ -19,9 +19,6 @@ def upgrade() -> None:
     """Expand only: the previous release's code goes on working."""
     op.add_column("replicas", sa.Column("state", sa.Text(), server_default="verified", nullable=False))
     op.add_column(
-        "replicas", sa.Column("bytes", sa.BigInteger(), nullable=True, comment="what was moved to make this copy")
-    )
-    op.add_column(
         "replicas",
         sa.Column(
             "changed_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
@@ -146,5 +143,5 @@ def downgrade() -> None:
     op.drop_index("ix_replicas_checked", table_name="replicas")
     op.drop_index("ix_replicas_job", table_name="replicas")
     op.drop_index("ix_replicas_unsettled", table_name="replicas")
-    for column in ("job_id", "error", "checked_at", "changed_at", "bytes", "state"):
+    for column in ("job_id", "error", "checked_at", "changed_at", "state"):
         op.drop_column("replicas", column)

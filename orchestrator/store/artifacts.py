@@ -127,7 +127,7 @@ def register_output(connection: Connection, job: Any, attempt: AttemptId, upload
 
 COLUMNS = """
   c.id, c.kind, c.job_id, c.epoch, c.step, encode(c.digest, 'hex') AS digest, c.size, c.files, c.created_at,
-  (SELECT coalesce(jsonb_agg(jsonb_build_object('store', r.store, 'state', r.state, 'bytes', r.bytes, 'error', r.error,
+  (SELECT coalesce(jsonb_agg(jsonb_build_object('store', r.store, 'state', r.state, 'error', r.error,
      'cloud', (SELECT min(p.cloud) FROM pools p WHERE p.store = r.store), 'job_id', r.job_id,
      'verified_at', r.verified_at, 'checked_at', r.checked_at) ORDER BY r.store), '[]')
    FROM replicas r WHERE r.artifact_id = c.id) AS replicas

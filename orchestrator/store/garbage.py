@@ -106,12 +106,11 @@ def throw_unreferenced_away(connection: Connection, store: str, prefixes: Sequen
         "prefixes": list(known),
         "jobs": [writer.job_id for writer in known.values()],
         "epochs": [writer.epoch for writer in known.values()],
-        "store": store,
         "hours": hours,
     }
     unreferenced = list(connection.execute(text(_ENDED), values).scalars())
     for prefix in unreferenced:
-        replicas.throw_away(connection, store, prefix, None)
+        replicas.throw_away(connection, store, prefix)
     return len(unreferenced)
 
 

@@ -50,7 +50,6 @@ replicas = Table(
     Column("prefix", Text, nullable=False),
     _time("verified_at", now=True),
     _text("state", default="verified"),
-    Column("bytes", BigInteger, comment="what was moved to make this copy"),
     _time("changed_at", now=True),
     Column(
         "checked_at",

@@ -104,7 +104,7 @@ def held_by(connection: Connection, job_id: int) -> Any:
 
 _LANDED = """
     UPDATE replicas r SET state = 'verified', verified_at = clock_timestamp(), checked_at = clock_timestamp(),
-      changed_at = clock_timestamp(), error = NULL, job_id = NULL, bytes = :bytes
+      changed_at = clock_timestamp(), error = NULL, job_id = NULL
     FROM artifacts c
     WHERE c.id = r.artifact_id AND r.job_id = :job AND r.state IN ('copying', 'lost')
       AND r.store = :store AND r.prefix = :prefix AND c.digest = decode(:digest, 'hex')
@@ -120,11 +120,11 @@ _IS_OWN = """
 def landed(connection: Connection, job_id: int, copy: ArtifactUpload) -> int | None:
     """Make the copy that a job has finished visible to readers; the caller holds its attempt. Returns the artifact's
     row id; None when the copy is no longer wanted, and what was written is garbage."""
-    values = {"job": job_id, "bytes": copy.size, **copy.model_dump(include={"store", "prefix", "digest"})}
+    values = {"job": job_id, **copy.model_dump(include={"store", "prefix", "digest"})}
     found: int | None = connection.execute(text(_LANDED), values).scalar()
     # Only what the job itself has written: a report must not be able to name somebody else's files as garbage.
     if found is None and connection.execute(text(_IS_OWN), values | {"name": encode("j", job_id)}).scalar_one():
-        throw_away(connection, copy.store, copy.prefix, None)
+        throw_away(connection, copy.store, copy.prefix)
     return found
 
 
@@ -224,10 +224,10 @@ def remove_stale(connection: Connection, grace: float) -> int:
     return connection.execute(text(_REMOVE_STALE), {"grace": grace}).rowcount
 
 
-def throw_away(connection: Connection, store: str, prefix: str, job_id: int | None) -> None:
-    """Have the bytes below a prefix deleted, once the job that may still be writing there has ended."""
-    statement = "INSERT INTO garbage (store, prefix, job_id) VALUES (:store, :prefix, :job) ON CONFLICT DO NOTHING"
-    connection.execute(text(statement), {"store": store, "prefix": prefix, "job": job_id})
+def throw_away(connection: Connection, store: str, prefix: str) -> None:
+    """Have the bytes below a prefix deleted; nobody writes there any more."""
+    statement = "INSERT INTO garbage (store, prefix) VALUES (:store, :prefix) ON CONFLICT DO NOTHING"
+    connection.execute(text(statement), {"store": store, "prefix": prefix})
 
 
 def throw_artifacts_away(connection: Connection, artifact_ids: Collection[int]) -> None:

@@ -1,8 +1,8 @@
 """The one door through which jobs and attempts change their state. No other code writes a state.
 
 One statement moves any number of jobs: it locks them in the order of their ids, keeps those for which the move is
-allowed (the table `job_transitions`), whose epoch is the one named, and whose attempt's lease is live where the caller
-acts for an attempt; it updates job and attempt and writes the event, all at once or not at all.
+allowed (the table `job_transitions`) and whose epoch is the one named; it updates job and attempt and writes the event,
+all at once or not at all. Who acts for an attempt holds its lease meanwhile (`store.fence`).
 
 Locks are always taken job first, then attempt, so that two callers cannot wait for each other.
 """
@@ -22,7 +22,6 @@ from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.retry import Counters
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.store import notifications, replicas
-from orchestrator.store.fence import LIVE
 from orchestrator.store.notify import JOBS, QUEUE, WORKERS, notify
 
 
@@ -37,8 +36,6 @@ class Change:
     actor: str
     epoch: int | None = None
     """Move only if this is still the job's epoch."""
-    holder: int | None = None
-    """Move only if this worker holds a live lease on the job's newest attempt."""
     pool_id: int | None = None
     delay: float = 0.0
     """For QUEUED: not before so many seconds from now."""
@@ -82,7 +79,7 @@ class Moved:
 _MOVE = f"""
 WITH change AS (
   SELECT * FROM jsonb_to_recordset(CAST(:changes AS jsonb)) AS c(
-    job_id bigint, target text, reason text, message text, actor text, epoch int, holder bigint, pool_id bigint,
+    job_id bigint, target text, reason text, message text, actor text, epoch int, pool_id bigint,
     delay float8, shape text, exit_code int, counters jsonb, ends text, worker_id bigint, token_hash text,
     lease_seconds float8, resumed_from_step bigint)
 ), held AS MATERIALIZED (
@@ -91,8 +88,6 @@ WITH change AS (
   JOIN change c ON c.job_id = j.id
   JOIN job_transitions t ON t.source = j.state AND t.target = c.target
   WHERE (c.epoch IS NULL OR c.epoch = j.epoch)
-    AND (c.holder IS NULL OR EXISTS (
-      SELECT FROM attempts a WHERE a.job_id = j.id AND a.epoch = j.epoch AND a.worker_id = c.holder AND {LIVE}))
   ORDER BY j.id
   FOR NO KEY UPDATE OF j
 ), moved AS (

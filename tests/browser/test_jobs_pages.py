@@ -60,7 +60,7 @@ def _model(site: Site, job: int) -> None:
     )[0]
     for store, state, error in (("s3://a", "verified", None), ("gs://b", "stale", None), ("az://c/d", "lost", HARM)):
         site.sql(
-            "INSERT INTO replicas (artifact_id, store, prefix, state, bytes, error) VALUES (%s, %s, 'p', %s, 7, %s)",
+            "INSERT INTO replicas (artifact_id, store, prefix, state, error) VALUES (%s, %s, 'p', %s, %s)",
             artifact, store, state, error,
         )  # fmt: skip
     site.sql(
