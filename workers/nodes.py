@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.domain.protocol import Report
+from orchestrator.domain.protocol import MAX_LINE, Append, AppendBatch, LogLine, Report
 
 MASTER_PORT = 29400
+_NAMES_ITS_RANK = re.compile(r"(\x1b\[[0-9;]*m)*\[rank\d+\]")
 _LONGEST_MESSAGE = 4096
 
 
@@ -40,6 +42,25 @@ class Nodes:
         if self.count == 1:
             return report
         return report.model_copy(update={"message": f"Node {self.index}: {report.message}"[:_LONGEST_MESSAGE]})
+
+
+    def signed_lines(self, batch: AppendBatch) -> tuple[Append, ...]:
+        """What this node may say of what it has produced. Of several, each marks its lines, unless they name a rank
+        themselves; numbers and progress are the first one's."""
+        if self.count == 1:
+            return batch.appends
+        said = []
+        for append in batch.appends:
+            change: dict[str, object] = {"node": self.index, "lines": tuple(map(self._marked, append.lines))}
+            if not self.leads:
+                change |= {"metrics": (), "progress": None, "message": None}
+            said.append(append.model_copy(update=change))
+        return tuple(one for one in said if self.leads or one.lines)
+
+    def _marked(self, line: LogLine) -> LogLine:
+        if _NAMES_ITS_RANK.match(line.text):
+            return line
+        return line.model_copy(update={"text": f"[node{self.index}] {line.text}"[: MAX_LINE + 64]})
 
 
 def rendezvous(index: int, count: int, master: str, per_node: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The process inside a pod: `python -m workers.pod`. It takes its attempt over from the launcher, runs it with the same
 parts as any worker, and reports.
 
-Of several nodes the first one speaks for the attempt: it renews the lease, ships the lines, publishes, and reports
-success once all others have ended well. The others write their lines to the pod's own log; one that fails reports that
+Of several nodes the first one speaks for the attempt: it renews the lease, ships the numbers, publishes, and reports
+success once all others have ended well. Lines come from all, marked with their node. One that fails reports that
 itself, which ends the attempt on all of them.
 """
 
@@ -111,7 +111,7 @@ class Pod:
             self._attempt.started(leader)
 
     async def _live(self, given: PodLease) -> int:
-        shipper = Shipper(self._send if self._nodes.leads else _print, lambda _name: self._lose())
+        shipper = Shipper(self._send, lambda _name: self._lose())
         host, ours = self._host(shipper, given.store), given.lease.document["kind"] in OWN_KINDS
         self._attempt = attempt = Haul(given.lease, host) if ours else Attempt(given.lease, host)
         working = [asyncio.create_task(part) for part in (self._pulse.run(), shipper.run(), self._watch(attempt))]
@@ -187,7 +187,8 @@ class Pod:
         return await asyncio.get_running_loop().run_in_executor(self._calls, work)
 
     async def _send(self, batch: AppendBatch) -> Appended:
-        return await self._call(lambda: self._api.append(batch))
+        said = self._nodes.signed_lines(batch)
+        return await self._call(lambda: self._api.append(AppendBatch(appends=said))) if said else Appended()
 
     async def _beat(self) -> HeartbeatReply:
         reply = await self._call(self._beat_once)
@@ -246,15 +247,6 @@ def leave_word(text: str) -> None:
     if text and (path := os.environ.get("NEUTRINO_LAST_WORDS")):
         with suppress(OSError):
             Path(path).write_text(text, encoding="utf-8")
-
-
-async def _print(batch: AppendBatch) -> Appended:
-    """What the other nodes say goes to the pod's own log."""
-    for append in batch.appends:
-        for line in append.lines:
-            sys.stdout.write(f"{line.text}\n")
-    sys.stdout.flush()
-    return Appended()
 
 
 def settings_from(env: dict[str, str]) -> Settings:

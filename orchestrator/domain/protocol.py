@@ -25,6 +25,7 @@ LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 SURRENDER_AFTER_SECONDS = 25.0  # without an answer for so long, a worker kills its children: before the lease can end
 MAX_BATCH = 1000
+MAX_NODES = 1024
 MAX_LINE = 16 * 1024
 
 _Attempt = Annotated[str, StringConstraints(max_length=32), AfterValidator(lambda text: str(decode_attempt(text)))]
@@ -209,10 +210,14 @@ class MetricPoint(Model):
 
 class Append(Model):
     """What one attempt has produced since the last call. `seq` numbers the attempt's batches from 1: the same batch
-    sent twice is stored once. `lines` come in order and are numbered on from `first_line`."""
+    sent twice is stored once. `lines` come in order and are numbered on from `first_line`.
+
+    `node` is set by each of several nodes that write at once: then `seq` numbers the batches of that node, and the
+    lines of all are numbered as they arrive."""
 
     attempt: _Attempt
     seq: int = Field(ge=1, lt=2**53)
+    node: int | None = Field(default=None, ge=0, lt=MAX_NODES)
     first_line: int = Field(default=1, ge=1, lt=2**53)
     lines: tuple[LogLine, ...] = Field(default=(), max_length=10_000)
     metrics: tuple[MetricPoint, ...] = Field(default=(), max_length=10_000)

@@ -12,15 +12,19 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import AttemptId
-from orchestrator.domain.protocol import Append
+from orchestrator.domain.protocol import MAX_NODES, Append
 from orchestrator.domain.views import LogEntry, MetricSeries
 from orchestrator.store.fence import Holder, hold
 from orchestrator.store.notify import JOBS, notify
 
 _CHUNKS = """
 INSERT INTO log_chunks (job_id, epoch, first_line, last_line, seq, lines)
-SELECT job_id, epoch, first_line, first_line + jsonb_array_length(lines) - 1, seq, lines
+SELECT r.job_id, r.epoch, n.first, n.first + jsonb_array_length(r.lines) - 1, r.seq, r.lines
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(job_id bigint, epoch int, first_line bigint, seq bigint, lines jsonb)
+CROSS JOIN LATERAL (SELECT coalesce(r.first_line, (
+  SELECT c.last_line + 1 FROM log_chunks c WHERE c.job_id = r.job_id AND c.epoch = r.epoch
+  ORDER BY c.first_line DESC LIMIT 1
+), 1) AS first) AS n
 ON CONFLICT DO NOTHING
 """
 _POINTS = """
@@ -65,7 +69,10 @@ def append(connection: Connection, holder: Holder, batches: Sequence[tuple[Attem
             lines = [
                 (line.at, line.stream, line.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")) for line in batch.lines
             ]
-            chunks.append(key | {"first_line": batch.first_line, "seq": batch.seq, "lines": lines})
+            place = {"first_line": batch.first_line, "seq": batch.seq}
+            if batch.node is not None:  # several write at once: the lock that `hold` took puts them in order
+                place = {"seq": batch.seq * MAX_NODES + batch.node}
+            chunks.append(key | place | {"lines": lines})
         points += [key | {"name": p.name, "step": p.step, "value": p.value, "at": p.at} for p in batch.metrics]
         if batch.progress is not None or batch.message is not None:
             last = progress.get(attempt, key | {"progress": None, "note": None})

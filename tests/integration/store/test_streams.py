@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.state import Reason
-from orchestrator.store import streams
+from orchestrator.store import log_pages, streams
+from orchestrator.store.log_pages import LogFilter
 from orchestrator.store.streams import LogPosition
 from tests.integration.store.plane import Plane
 
@@ -104,6 +105,19 @@ def test_every_text_is_kept_but_for_nul_which_becomes_visible(plane: Plane, text
 def test_what_is_no_id_of_a_line_is_refused(after: str) -> None:
     with pytest.raises(InvalidSpec):
         LogPosition.parse(after)
+
+
+def test_several_nodes_write_one_log(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    plane.append(attempt, "[node1] a", "[node1] b", node=1)
+    plane.append(attempt, "[node0] c", node=0)
+    plane.append(attempt, "[node1] a", "[node1] b", node=1)  # whose answer got lost says it again
+    plane.append(attempt, "[node1] d", node=1, seq=2)
+    assert _texts(plane, attempt.job_id, START) == ["[node1] a", "[node1] b", "[node0] c", "[node1] d"]
+    assert _texts(plane, attempt.job_id, LogPosition(1, 2)) == ["[node0] c", "[node1] d"]
+    with plane.database.transaction() as connection:
+        found = log_pages.page(connection, attempt.job_id, LogFilter(rank=1), after=START)
+    assert [line.text for line in found.lines] == ["[node1] a", "[node1] b", "[node1] d"]
 
 
 def test_what_a_resumed_attempt_repeats_counts_in_its_newest_version(plane: Plane) -> None:
