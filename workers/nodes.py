@@ -43,7 +43,6 @@ class Nodes:
             return report
         return report.model_copy(update={"message": f"Node {self.index}: {report.message}"[:_LONGEST_MESSAGE]})
 
-
     def signed_lines(self, batch: AppendBatch) -> tuple[Append, ...]:
         """What this node may say of what it has produced. Of several, each marks its lines, unless they name a rank
         themselves; numbers and progress are the first one's."""
