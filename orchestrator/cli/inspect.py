@@ -27,6 +27,7 @@ from orchestrator.cli.output import (
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from orchestrator.domain.inputs import InputView
     from orchestrator.domain.views import JobView, MetricSeries, Why
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -79,6 +80,7 @@ def _fields(job: JobView) -> Iterator[tuple[str, str | Text]]:
     yield "Created", f"{_clock(job.created_at)}  ({ago(job.created_at)} ago)"
     if job.finished_at:
         yield "Finished", f"{_clock(job.finished_at)}  ({ago(job.finished_at)} ago)"
+    yield from (("Input", _input(one)) for one in job.inputs)
     if job.model:
         yield "Model", job.model
     if job.moved_to:
@@ -87,6 +89,13 @@ def _fields(job: JobView) -> Iterator[tuple[str, str | Text]]:
         yield "Standby", job.standby.message
     if job.interruption_seconds is not None:
         yield "Away", f"{job.interruption_seconds:.1f} s, the last time it was moved or interrupted"
+
+
+def _input(one: InputView) -> str:
+    from orchestrator.domain.quantities import format_bytes
+
+    came = f" from {one.store}" if one.store else ""
+    return f"{one.name}: {one.ref}, {format_bytes(one.size)}{came}{'' if one.artifact else ', deleted since'}"
 
 
 def _clock(at: datetime | None) -> str:

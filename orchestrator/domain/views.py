@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from orchestrator.domain.artifact import Manifest
+from orchestrator.domain.inputs import InputView
 from orchestrator.domain.model import Line, Model
 from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import LogLine
@@ -74,6 +76,7 @@ class JobView(JobSummary):
     workspace: str
     attempts: tuple[AttemptView, ...]
     model: str | None
+    inputs: tuple[InputView, ...] = ()
     moved_to: str | None = None
     standby: StandbyView | None = None
     interruption_seconds: float | None = None
@@ -139,12 +142,27 @@ class MetricSeries(Model):
     points: tuple[tuple[int, float | None], ...]
 
 
+class Misfit(StrEnum):
+    """Why a pool cannot take a job."""
+
+    POOL = "pool"
+    CLOUD = "cloud"
+    RUNTIME = "runtime"
+    NODES = "nodes"
+    GPU = "gpu"
+    SPOT = "spot"
+    PRICE = "price"
+
+
 class Considered(Model):
-    """A place that was considered for a job, and why it was or was not taken. To go there, the job would have to move
-    so many bytes (its checkpoint, its inputs) at this egress price."""
+    """A place that was considered for a job, and why it was or was not taken: `misfit` is None when it fits. One of its
+    slots costs `usd_per_hour` (None: no price is known). To go there, the job would have to move so many bytes (its
+    checkpoint, its inputs) at this egress price."""
 
     pool: str
     verdict: str
+    misfit: Misfit | None = None
+    usd_per_hour: float | None = None
     bytes_to_move: int = 0
     egress_usd: float = 0.0
 
@@ -244,13 +262,16 @@ class PoolView(Model):
     running: int
     dispatched: int
     queue: str
+    store: str
     cluster: str | None = None
+    spot: bool = False
     usd_per_hour: float | None = None
 
 
 class CreatePool(Model):
     """A new pool. `store` is the URI of the object store next to it, `gpu` what each slot has, such as `T4:1`. With
-    `cluster` its jobs run as pods there, made as `pods` says."""
+    `cluster` its jobs run as pods there, made as `pods` says. `spot`: its capacity can be taken back at short notice;
+    for pods this and `pods.spot` mean the same."""
 
     name: Name
     cloud: Cloud = Cloud.LOCAL
@@ -259,6 +280,7 @@ class CreatePool(Model):
     store: Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
     cluster: Name | None = None
     pods: PodSettings | None = None
+    spot: bool = False
     usd_per_hour: float | None = Field(default=None, ge=0, le=1_000_000, description="What one slot costs.")
 
     @model_validator(mode="after")

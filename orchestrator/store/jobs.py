@@ -16,19 +16,20 @@ from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.domain.views import AttemptView, EventView, JobSummary, JobView, Page
-from orchestrator.store import explain, inputs, recovery
+from orchestrator.store import explain, inputs, max_cost, recovery
 from orchestrator.store.notify import JOBS, QUEUE, notify
 from orchestrator.store.transitions import Change, transition
 
 _INSERT = """
 WITH given AS (
   SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g(
-    ord int, name text, kind text, labels jsonb, document jsonb, spec_hash text, shape text, standby text)
+    ord int, name text, kind text, labels jsonb, document jsonb, spec_hash text, shape text, standby text,
+    max_cost_usd float8)
 ), made AS (
-  INSERT INTO jobs (workspace_id, user_name, name, kind, labels, document, spec_hash, shape, standby, reason,
-    message, traceparent)
-  SELECT :workspace, :user, name, kind, labels, document, decode(spec_hash, 'hex'), shape, standby, :reason, :message,
-    :traceparent
+  INSERT INTO jobs (workspace_id, user_name, name, kind, labels, document, spec_hash, shape, standby,
+    max_cost_usd, reason, message, traceparent)
+  SELECT :workspace, :user, name, kind, labels, document, decode(spec_hash, 'hex'), shape, standby,
+    max_cost_usd, :reason, :message, :traceparent
   FROM given ORDER BY ord
   RETURNING id, state, labels
 ), labelled AS (
@@ -58,6 +59,7 @@ def submit(
             "spec_hash": spec.digest(),
             "shape": inputs.shape(spec, pinned).key(),
             "standby": spec.placement.standby,
+            "max_cost_usd": spec.placement.max_cost_usd,
         }
         for index, spec in enumerate(specs)
     ]
@@ -155,6 +157,7 @@ def get(connection: Connection, workspace_id: int, public_id: str) -> JobView:
         workspace=row.workspace,
         attempts=tuple(_attempts(connection, job_id)),
         model=row.model,
+        inputs=inputs.views(connection, job_id) if row.document["spec"].get("inputs") else (),
         moved_to=row.moved_to,
         standby=recovery.view(connection, job_id),
         interruption_seconds=recovery.interruption(connection, job_id) if row.epoch > 1 else None,
@@ -247,8 +250,8 @@ def _refuse_own_kinds(connection: Connection, job_id: int) -> None:
 
 
 def retry(connection: Connection, job_id: int, user: str) -> None:
-    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state, and when one of
-    its inputs has been deleted."""
+    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state, when one of
+    its inputs has been deleted, and when it has cost all that it may."""
     state = _state(connection, job_id)
     _refuse_own_kinds(connection, job_id)
     if state not in {JobState.FAILED, JobState.CANCELLED}:
@@ -257,6 +260,11 @@ def retry(connection: Connection, job_id: int, user: str) -> None:
             hint="Submit it again to run it once more.",
         )
     inputs.require(connection, job_id)
+    if (bill := max_cost.of(connection, job_id)) and bill.reached:
+        raise Conflict(
+            f"Job {encode('j', job_id)} would be stopped at once. {bill}",
+            hint="Submit it again with more, in placement.maxCostUsd.",
+        )
     shape = Shape.model_validate_json(_shape(connection, job_id)).model_copy(update={"refused_by": ()})
     change = Change(
         job_id=job_id,

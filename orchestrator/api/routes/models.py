@@ -109,7 +109,7 @@ def download(db: Db, caller: Viewer, artifact_id: str, path: str, near: Nearby =
     """The bytes of one file, from the nearest good copy. The SHA-256 to compare them with is in the manifest and in
     `X-Content-SHA256`."""
     _, place, manifest = reading.locate(db, caller.workspace_id, artifact_id, _near(db, near))
-    entry, chunks = reading.stream(place, manifest, artifact_id, path)
+    entry, chunks = reading.Copy(db, caller.workspace_id, artifact_id, place).stream(manifest, path)
     headers = {"Content-Length": str(entry.size), "X-Content-SHA256": entry.sha256}
     return StreamingResponse(pieces(chunks), media_type="application/octet-stream", headers=headers)
 

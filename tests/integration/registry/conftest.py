@@ -1,4 +1,4 @@
-"""Three clouds for the tests of a file, in which what was moved away is deleted at once."""
+"""Three clouds for these tests, in which what was moved away is deleted at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from tests.integration.moves.clouds import Clouds, three_clouds
 
 
-@pytest.fixture(scope="module")
-def clouds(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Clouds]:
+@pytest.fixture(scope="package")
+def clouds(server_folder: Path) -> Iterator[Clouds]:
     """A stack, a store of each protocol, and a worker in each cloud's pool."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEUTRINO_STALE_SECONDS", "0")
-        with three_clouds(server_folder / request.path.stem) as clouds:
+        with three_clouds(server_folder / "registry") as clouds:
             yield clouds

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.ids import AttemptId, decode, encode
+from orchestrator.domain.ids import AttemptId, decode, decode_attempt, encode
+from orchestrator.domain.protocol import StagedInput, StagedInputs
 from orchestrator.domain.spec import Outputs
 from orchestrator.domain.state import Reason
-from orchestrator.store import components, jobs, replicas, transfers
+from orchestrator.store import checkpoints, components, doubts, inputs, jobs, readers, replicas, transfers
 from tests.integration.store.plane import STORE, Plane, command, upload
 
 OTHER = "gs://bucket"
@@ -108,3 +109,59 @@ def test_migrations_are_found_by_their_model_and_while_they_are_under_way(plane:
     assert page("digits", open_only=False) == [going, ended]
     assert page("digits", open_only=True) == [going]
     assert page("digit", open_only=False) == []
+
+
+def test_a_copy_that_was_moved_away_stays_while_somebody_reads_it(plane: Plane, artifact: int) -> None:
+    plane.submit(command(inputs={"base": "model://digits", "same": f"artifact://{encode('a', artifact)}"}))
+    plane.dispatch()
+    (lease,) = plane.claim(plane.worker())
+    assert [(one.name, one.ref) for one in lease.inputs] == [("base", "digits@1"), ("same", encode("a", artifact))]
+    assert [place.store for place in lease.inputs[0].sources] == [STORE, OTHER], "its own store first"
+    _retire(plane, artifact, STORE)
+    assert _remove_stale(plane) == 0, "it may be taking its inputs from there"
+    told = StagedInputs(
+        attempt=lease.attempt, inputs=tuple(StagedInput(name=one.name, store=STORE) for one in lease.inputs)
+    )
+    with plane.database.transaction() as connection:
+        assert inputs.staged(connection, decode_attempt(lease.attempt), told) == []
+        reader = readers.begin(connection, artifact, STORE)
+    assert _remove_stale(plane) == 0, "somebody downloads it"
+    with plane.database.transaction() as connection:
+        readers.end(connection, reader)
+    assert _remove_stale(plane) == 1
+    assert _states(plane) == {OTHER: "verified"}
+
+
+def test_a_copy_in_which_a_reader_found_damage_is_checked_once(plane: Plane, artifact: int) -> None:
+    for _ in range(2):
+        with plane.database.transaction() as connection:
+            doubts.look_into(connection, plane.workspace, artifact, OTHER)
+    (check,) = plane.sql("SELECT id, user_name FROM jobs WHERE kind = 'Verify'")
+    assert check.user_name == transfers.SYSTEM
+    plane.dispatch()
+    worker = plane.worker()
+    plane.claim(worker)
+    plane.report(worker, AttemptId(check.id, 1))
+    with plane.database.transaction() as connection:
+        doubts.look_into(connection, plane.workspace, artifact, OTHER)
+    assert len(plane.sql("SELECT FROM jobs WHERE kind = 'Verify'")) == 1, "it has just been found whole"
+
+
+def test_a_checkpoint_that_a_job_reads_outlives_its_successors(plane: Plane) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker, command(checkpoints={"keep": 1}))
+
+    def commit(step: int) -> int:
+        published = upload(attempt, plane.workspace, f"checkpoints/{step}")
+        with plane.database.transaction() as connection:
+            return checkpoints.commit(connection, attempt, step, published)[0]
+
+    read = commit(1)
+    (reader,) = plane.submit(command(inputs={"state": f"artifact://{encode('a', read)}"}))
+    commit(2)
+    assert plane.sql("SELECT FROM artifacts WHERE id = :id", id=read)
+    with plane.database.transaction() as connection:
+        jobs.cancel(connection, reader, "ada")
+    commit(3)
+    assert plane.sql("SELECT FROM artifacts WHERE id = :id", id=read) == []
+    assert [row.artifact_id for row in plane.sql("SELECT artifact_id FROM job_inputs")] == [None]
