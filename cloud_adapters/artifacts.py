@@ -17,7 +17,7 @@ from cloud_adapters.base import MIB, ObjectStore, join_key
 from cloud_adapters.errors import PreconditionFailed
 from cloud_adapters.streams import VerifyingReader, put_file
 from orchestrator.domain.artifact import MANIFEST_NAME, Manifest, ManifestFile
-from orchestrator.domain.errors import CorruptArtifact, InvalidSpec, NotFound, nearest
+from orchestrator.domain.errors import CorruptArtifact, InvalidSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,12 +93,6 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     return manifest
 
 
-def open_file(store: ObjectStore, prefix: str, path: str, *, manifest: Manifest | None = None) -> VerifyingReader:
-    """A stream of one file. Reading it to the end raises CorruptArtifact when its bytes do not match the manifest."""
-    known = manifest or read_manifest(store, prefix)
-    return open_verified(store, prefix, _find(known, path))
-
-
 def open_verified(store: ObjectStore, prefix: str, file: ManifestFile) -> VerifyingReader:
     """A stream of `file` that checks size and SHA-256, and goes on where it was when a connection breaks."""
     return VerifyingReader(store, join_key(prefix, file.path), file)
@@ -120,14 +114,6 @@ def list_keys(store: ObjectStore, prefix: str) -> Iterator[str]:
         token = page.next
         if token is None:
             return
-
-
-def _find(manifest: Manifest, path: str) -> ManifestFile:
-    for file in manifest.files:
-        if file.path == path:
-            return file
-    close = nearest(path, [file.path for file in manifest.files])
-    raise NotFound(f"the artifact has no file {path!r}", suggestions=[close] if close else [])
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -21,19 +21,12 @@ Bytes = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Where clouds differ. Sizes are in bytes.
-
-    `verifies`: the store refuses a body that does not fit its checksum. `key_can_be_prefix`: `a` and `a/b` can
-    both be objects. `copies_elsewhere`: `copy_from` happens on the provider's machines. `enforces_create_only`: set to
-    False only for test servers that ignore preconditions.
-    """
+    """Where clouds differ. `verifies`: the store refuses a body that does not fit its checksum. `copies_elsewhere`:
+    `copy_from` happens on the provider's machines."""
 
     verifies: bool
     presigned_read: bool = True
-    key_can_be_prefix: bool = True
     copies_elsewhere: bool = True
-    enforces_create_only: bool = True
-    min_part_size: int = 5 * MIB
     max_parts: int = 10_000
 
 

@@ -247,7 +247,7 @@ class StoreContract:
         artifacts.commit_manifest(store, "art", manifest)
         artifacts.commit_manifest(store, "art", manifest)
         assert artifacts.read_manifest(store, "art") == manifest
-        assert b"".join(artifacts.open_file(store, "art", "w")) == data
+        assert b"".join(artifacts.open_verified(store, "art", manifest.files[0])) == data
         artifacts.discard(store, "art")
         assert store.list_page("art/").objects == ()
 

@@ -26,8 +26,6 @@ from orchestrator.domain.protocol import (
     AppendBatch,
     Appended,
     CheckpointCommitted,
-    Claimed,
-    ClaimRequest,
     Heartbeat,
     HeartbeatReply,
     NodeBeat,
@@ -77,10 +75,6 @@ class Api:
     def register(self, body: RegisterWorker) -> WorkerRegistered:
         """Introduce this worker."""
         return self._post("register", body, WorkerRegistered)
-
-    def claim(self, body: ClaimRequest) -> Claimed:
-        """Ask for work."""
-        return self._post("claim", body, Claimed)
 
     def heartbeat(self, body: Heartbeat) -> HeartbeatReply:
         """Renew all leases."""

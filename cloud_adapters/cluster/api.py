@@ -23,7 +23,6 @@ from cloud_adapters.compute_errors import (
     WorkRefused,
 )
 
-MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 20.0

@@ -97,7 +97,7 @@ class AzureStore(CloudStore):
     """One container, or a prefix in it. Blobs are block blobs; a block's id carries its number, size and CRC64."""
 
     provider = "azure"
-    capabilities = Capabilities(verifies=True, min_part_size=1, max_parts=50_000)
+    capabilities = Capabilities(verifies=True, max_parts=50_000)
 
     def __init__(self, uri: StoreUri, service: Any) -> None:
         super().__init__(uri.text, uri.bucket, uri.prefix)

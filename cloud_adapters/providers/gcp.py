@@ -67,7 +67,7 @@ class GcsStore(CloudStore):
     """One bucket, or a prefix in it. An `etag` here is the object's generation."""
 
     provider = "gcp"
-    capabilities = Capabilities(verifies=True, min_part_size=1)
+    capabilities = Capabilities(verifies=True)
 
     def __init__(self, uri: StoreUri, client: Any, origin: str) -> None:
         super().__init__(uri.text, uri.bucket, uri.prefix)

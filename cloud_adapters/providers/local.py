@@ -73,14 +73,7 @@ class LocalStore:
     provider = "local"
     region = "local"
     # Nothing verifies what a disk holds, so movers read back what they wrote.
-    capabilities = Capabilities(
-        verifies=False,
-        presigned_read=False,
-        key_can_be_prefix=False,
-        copies_elsewhere=False,
-        min_part_size=1,
-        max_parts=1_000_000,
-    )
+    capabilities = Capabilities(verifies=False, presigned_read=False, copies_elsewhere=False, max_parts=1_000_000)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

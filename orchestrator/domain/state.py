@@ -66,11 +66,6 @@ TRANSITIONS: tuple[Transition, ...] = (
 )
 
 
-def sources_of(target: JobState) -> tuple[JobState, ...]:
-    """The states from which `target` can be reached."""
-    return tuple(move.source for move in TRANSITIONS if move.target is target)
-
-
 class ReplicaState(StrEnum):
     """How a copy of an artifact is doing. Readers follow verified ones only."""
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from cloud_adapters.artifacts import open_file
+from cloud_adapters.artifacts import open_verified, read_manifest
 from cloud_adapters.registry import open_store
 from orchestrator import Command, Outputs, Placement, Train
 from orchestrator.domain.ids import decode
@@ -97,7 +97,9 @@ class Clouds:
         """What `chain.grow` has returned: its output as it lies in the store."""
         (artifact,) = [one for one in job.artifacts if one.kind == "output"]
         row = self.sql("SELECT store, prefix FROM replicas WHERE artifact_id = %s", decode("a", artifact.id))[0]
-        return json.loads(b"".join(open_file(open_store(row.store), row.prefix, "result.json")))["value"]
+        store = open_store(row.store)
+        (file,) = [file for file in read_manifest(store, row.prefix).files if file.path == "result.json"]
+        return json.loads(b"".join(open_verified(store, row.prefix, file)))["value"]
 
     def neutrino(self, *arguments: str) -> str:
         """What the command writes to standard output."""

@@ -98,7 +98,7 @@ def test_a_function_with_files_params_metrics_and_a_result(plane: ControlPlane, 
     manifest = artifacts.read_manifest(open_store(plane.store), report.output.prefix)
     assert manifest.digest == report.output.digest
     assert [file.path for file in manifest.files] == ["result.json", "weights.bin"]
-    result = b"".join(artifacts.open_file(open_store(plane.store), report.output.prefix, "result.json"))
+    result = b"".join(artifacts.open_verified(open_store(plane.store), report.output.prefix, manifest.files[0]))
     assert json.loads(result) == {"lr": 0.5}
 
 
