@@ -17,29 +17,31 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY orchestrator/version.py orchestrator/version.py
 RUN mkdir workers cloud_adapters migrations && python -m venv --without-pip /opt/neutrino
 
-# Compiled here, because the root of a container is read-only. Some packages bring files for later versions of Python,
-# which do not compile and are not meant to.
-FROM build AS build-control-plane
-RUN python -m pip --python /opt/neutrino/bin/python install '.[server,aws,gcp,azure]'
-COPY . .
-RUN python -m pip --python /opt/neutrino/bin/python install --no-deps --force-reinstall . \
+# Everything is compiled here, because the root of a container is read-only. Some packages bring files for later versions
+# of Python, which do not compile and are not meant to.
+FROM build AS needs-control-plane
+RUN python -m pip --python /opt/neutrino/bin/python install '.[server,aws,gcp,azure,otel]' \
     && (python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib || true)
 
-FROM build AS build-worker
+FROM build AS needs-worker
 # What workers bring for training: `cpu` (PyTorch without CUDA), `cuda` (PyTorch's own CUDA libraries, several GB; the
 # node brings the driver), or `none` for workers that only run programs of their users.
 ARG NEUTRINO_LEARN=cpu
 ARG NEUTRINO_TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN case "$NEUTRINO_LEARN" in \
-      none) extras=worker,kube,aws,gcp,azure ;; \
-      cpu) extras=worker,kube,aws,gcp,azure,learn; export PIP_EXTRA_INDEX_URL="$NEUTRINO_TORCH_INDEX" ;; \
-      cuda) extras=worker,kube,aws,gcp,azure,learn ;; \
+      none) extras=worker,kube,aws,gcp,azure,otel ;; \
+      cpu) extras=worker,kube,aws,gcp,azure,otel,learn; export PIP_EXTRA_INDEX_URL="$NEUTRINO_TORCH_INDEX" ;; \
+      cuda) extras=worker,kube,aws,gcp,azure,otel,learn ;; \
       *) echo "NEUTRINO_LEARN is $NEUTRINO_LEARN; it can be cpu, cuda or none." >&2; exit 1 ;; \
     esac \
-    && python -m pip --python /opt/neutrino/bin/python install ".[$extras]"
-COPY . .
-RUN python -m pip --python /opt/neutrino/bin/python install --no-deps --force-reinstall . \
+    && python -m pip --python /opt/neutrino/bin/python install ".[$extras]" \
     && (python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib || true)
+
+# The code, alone: a small layer on top of the large one, the same in both images.
+FROM build AS code
+COPY . .
+RUN python -m pip --python /opt/neutrino/bin/python install --no-deps . \
+    && python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib
 
 # hadolint ignore=DL3006
 FROM ${NEUTRINO_IMAGE_BASE} AS runtime
@@ -63,7 +65,8 @@ WORKDIR /var/lib/neutrino
 USER 10001:10001
 
 FROM runtime AS control-plane
-COPY --from=build-control-plane /opt/neutrino /opt/neutrino
+COPY --from=needs-control-plane /opt/neutrino /opt/neutrino
+COPY --from=code /opt/neutrino /opt/neutrino
 # All interfaces, of the container: nothing else could be published.
 ENV NEUTRINO_BIND=:8470
 EXPOSE 8470
@@ -72,7 +75,8 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-m",
 CMD ["python", "-m", "orchestrator.api"]
 
 FROM runtime AS worker
-COPY --from=build-worker /opt/neutrino /opt/neutrino
+COPY --from=needs-worker /opt/neutrino /opt/neutrino
+COPY --from=code /opt/neutrino /opt/neutrino
 # Jobs run under the same account and may write to its home: credentials of clouds come from the environment or the
 # machine's identity, never from files that a job could have left there. There is no HEALTHCHECK, because its command
 # would run among the jobs with the worker's environment; probe port 8471 instead.

@@ -5,7 +5,8 @@ that exist already. Safe to run again; `--rotate` revokes both and makes new one
 
 An installer that keeps the secrets itself gives them as NEUTRINO_ADMIN_TOKEN and NEUTRINO_WORKER_TOKEN: they are put in
 force, in place of earlier ones, and never printed. NEUTRINO_POOLS, a JSON list of pools as in `POST /v1/pools`, stands
-in for the one pool `local` whose store is NEUTRINO_STORE; pools that exist are made what it says.
+in for the one pool `local` whose store is NEUTRINO_STORE; pools that exist are made what it says. So are clusters,
+which NEUTRINO_CLUSTERS lists as in `POST /v1/clusters`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound
+from orchestrator.domain.pods import CreateCluster
 from orchestrator.domain.views import CreatePool, CreateToken
-from orchestrator.store import pools, tokens
+from orchestrator.store import clusters, pools, tokens
 from orchestrator.store.session import Connection, Database
 
 WORKSPACE = "default"
@@ -31,28 +34,38 @@ POOL = "local"
 _SHORTEST_SECRET = 32
 _ADMIN = "NEUTRINO_ADMIN_TOKEN"
 _WORKER = "NEUTRINO_WORKER_TOKEN"
+_CLUSTERS = "NEUTRINO_CLUSTERS"
+_POOLS = "NEUTRINO_POOLS"
+_EXAMPLES = {
+    _CLUSTERS: '[{"name": "prod", "kind": "eks", "cluster": "training", "region": "eu-west-1"}]',
+    _POOLS: '[{"name": "local", "store": "file:///var/lib/neutrino"}]',
+}
+
+Listed = TypeVar("Listed")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the database shall have: these pools as they are, or at least a pool `local` with this store. Secrets that
-    are empty are made here."""
+    """What the database shall have: these clusters, and these pools as they are, or at least a pool `local` with this
+    store. Secrets that are empty are made here."""
 
     store: str = ""
     pools: Sequence[CreatePool] = ()
     admin_secret: str = field(default="", repr=False)
     worker_secret: str = field(default="", repr=False)
+    clusters: Sequence[CreateCluster] = ()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Wanted:
         """What the environment asks for. Raises NeutrinoError naming the variable that is missing or wrong."""
-        pools, store = _pools(env), env.get("NEUTRINO_STORE", "")
+        pools, store = _listed(env, _POOLS, TypeAdapter(list[CreatePool])), env.get("NEUTRINO_STORE", "")
         if not pools and not store:
             raise NeutrinoError(
                 "NEUTRINO_STORE is not set.",
                 hint="Set it to the URI of the local pool's store, such as file:///var/lib/neutrino.",
             )
-        return cls(store, pools, _secret(env, _ADMIN), _secret(env, _WORKER))
+        clusters = _listed(env, _CLUSTERS, TypeAdapter(list[CreateCluster]))
+        return cls(store, pools, _secret(env, _ADMIN), _secret(env, _WORKER), clusters)
 
 
 def bootstrap(database: Database, wanted: Wanted, *, rotate: bool = False) -> dict[str, str | None]:
@@ -66,6 +79,8 @@ def bootstrap(database: Database, wanted: Wanted, *, rotate: bool = False) -> di
             "admin_token": _token(connection, workspace_id, admin, wanted.admin_secret, rotate=rotate),
             "worker_token": _token(connection, workspace_id, worker, wanted.worker_secret, rotate=rotate),
         }
+        for cluster in wanted.clusters:
+            clusters.ensure(connection, cluster)
         if not wanted.pools:
             with suppress(Conflict):
                 pools.create(connection, CreatePool(name=POOL, store=wanted.store))
@@ -105,15 +120,15 @@ def _user() -> str:
         return "admin"
 
 
-def _pools(env: Mapping[str, str]) -> list[CreatePool]:
+def _listed(env: Mapping[str, str], name: str, kind: TypeAdapter[list[Listed]]) -> list[Listed]:
     try:
-        return TypeAdapter(list[CreatePool]).validate_json(env.get("NEUTRINO_POOLS") or "[]")
+        return kind.validate_json(env.get(name) or "[]")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise NeutrinoError(
-            f"NEUTRINO_POOLS is wrong at {where or 'its start'}: {first['msg']}.",
-            hint='It is a JSON list such as [{"name": "local", "store": "file:///var/lib/neutrino"}].',
+            f"{name} is wrong at {where or 'its start'}: {first['msg']}.",
+            hint=f"It is a JSON list such as {_EXAMPLES[name]}.",
         ) from error
 
 

@@ -26,6 +26,7 @@ NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "pods/log", ("get",)),
     ("", "secrets", ("create", "patch", "delete")),
     ("", "services", ("create", "patch", "delete")),
+    ("networking.k8s.io", "networkpolicies", ("create", "patch", "delete")),
     ("", "events", ("list",)),
 )
 _PATIENCE = 180.0

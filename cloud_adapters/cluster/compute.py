@@ -27,6 +27,8 @@ class KubernetesCompute:
         self._spot = spot
         self._core = f"/api/v1/namespaces/{spot.namespace}"
         self._jobs = f"/apis/batch/v1/namespaces/{spot.namespace}/jobs"
+        self._secrets, self._services = f"{self._core}/secrets", f"{self._core}/services"
+        self._policies = f"/apis/networking.k8s.io/v1/namespaces/{spot.namespace}/networkpolicies"
         self._informer = Informer(api, spot.namespace, spot.pool)
         self._obstacles: dict[str, str] = {}
         self._looked = self._listed = 0.0
@@ -49,9 +51,12 @@ class KubernetesCompute:
     def launch(self, work: Work) -> None:
         """Make the Job; last, so that whatever it needs is there once it is. The rest goes with it."""
         made = manifests.job(work, self._spot)
-        self._create(f"{self._core}/secrets", manifests.secret(work, self._spot))
+        belongings = [(self._secrets, manifests.secret(work, self._spot))]
         if work.nodes > 1:
-            self._create(f"{self._core}/services", manifests.service(work, self._spot))
+            belongings.append((self._services, manifests.service(work, self._spot)))
+            belongings.append((self._policies, manifests.network_policy(work, self._spot)))
+        for path, thing in belongings:
+            self._create(path, thing)
         try:
             made = self._api.call("POST", self._jobs, made)
         except WorkExists:
@@ -62,9 +67,8 @@ class KubernetesCompute:
             raise
         self._informer.add(work.name)
         owner = manifests.owned_by(work.name, made["metadata"]["uid"])
-        self._patch(f"{self._core}/secrets/{work.name}", owner)
-        if work.nodes > 1:
-            self._patch(f"{self._core}/services/{work.name}", owner)
+        for path, _ in belongings:
+            self._patch(f"{path}/{work.name}", owner)
 
     def _create(self, path: str, thing: dict[str, Any]) -> None:
         with suppress(WorkExists):
@@ -87,10 +91,10 @@ class KubernetesCompute:
             self._api.call("PATCH", path, patch, kind=STRATEGIC)
 
     def _drop_belongings(self, name: str) -> None:
-        """The token, at once; and the service, which has no owner when there was no Job."""
-        for kind in ("secrets", "services"):
+        """The token, at once; and what several nodes share, which has no owner when there was no Job."""
+        for path in (self._secrets, self._services, self._policies):
             with suppress(ComputeError):
-                self._api.call("DELETE", f"{self._core}/{kind}/{name}")
+                self._api.call("DELETE", f"{path}/{name}")
 
     def status(self, name: str) -> Status | None:
         jobs = self._informer.jobs()

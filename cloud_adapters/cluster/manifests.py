@@ -87,6 +87,17 @@ def service(work: Work, spot: Spot) -> dict[str, Any]:
     }
 
 
+def network_policy(work: Work, spot: Spot) -> dict[str, Any]:
+    """Lets the nodes of this work reach each other, and nobody else reach them."""
+    own = {"matchLabels": {JOB_NAME: work.name}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": work.name, "namespace": spot.namespace, "labels": _labels(work, spot)},
+        "spec": {"podSelector": own, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": own}]}]},
+    }
+
+
 def deletion(policy: str) -> dict[str, Any]:
     """The options of a deletion: dependents before their owner (Foreground) or after it (Background)."""
     return {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}

@@ -50,6 +50,15 @@ def create(connection: Connection, cluster: CreateCluster) -> None:
         raise Conflict(f"There is a cluster {cluster.name} already.", hint="`neutrino cluster list` shows it.")
 
 
+def ensure(connection: Connection, cluster: CreateCluster) -> None:
+    """Write a reference down, in place of an earlier one of that name."""
+    statement = """
+        INSERT INTO clusters (name, ref) VALUES (:name, CAST(:ref AS jsonb))
+        ON CONFLICT (name) DO UPDATE SET ref = excluded.ref WHERE clusters.ref <> excluded.ref
+    """
+    connection.execute(text(statement), {"name": cluster.name, "ref": cluster.ref.model_dump_json(exclude_none=True)})
+
+
 def _view(row: Row[Any]) -> ClusterView:
     ref = ClusterRef.model_validate(row.ref)
     return ClusterView(

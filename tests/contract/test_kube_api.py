@@ -71,13 +71,20 @@ def jobs(spot: Spot) -> str:
     return f"/apis/batch/v1/namespaces/{spot.namespace}/jobs"
 
 
+def belongings(spot: Spot) -> tuple[str, ...]:
+    """Where the things lie that work of several nodes has beside its Job."""
+    inside = f"namespaces/{spot.namespace}"
+    policies = f"/apis/networking.k8s.io/v1/{inside}/networkpolicies"
+    return f"/api/v1/{inside}/secrets", f"/api/v1/{inside}/services", policies
+
+
 def test_what_we_make_is_taken_once_and_goes_with_its_job(api: KubeApi, spot: Spot) -> None:
     compute = KubernetesCompute(api, spot)
     for _ in range(2):
         compute.launch(work(nodes=2))
     made = api.call("GET", f"{jobs(spot)}/j-1-1")
-    for kind in ("secrets", "services"):
-        thing = api.call("GET", f"/api/v1/namespaces/{spot.namespace}/{kind}/j-1-1")
+    for path in belongings(spot):
+        thing = api.call("GET", f"{path}/j-1-1")
         assert [one["uid"] for one in thing["metadata"]["ownerReferences"]] == [made["metadata"]["uid"]]
     with pytest.raises(WorkExists):
         compute.launch(work(labels={"neutrino/job": "j-2"}))
@@ -116,9 +123,9 @@ def test_what_is_not_typed_is_refused(api: KubeApi, spot: Spot) -> None:
 def test_of_what_is_refused_nothing_is_left(api: KubeApi, spot: Spot) -> None:
     with pytest.raises(WorkRefused):
         KubernetesCompute(api, spot).launch(work(nodes=2, image=7))
-    for kind in ("secrets", "services"):
+    for path in belongings(spot):
         with pytest.raises(WorkNotFound):
-            api.call("GET", f"/api/v1/namespaces/{spot.namespace}/{kind}/j-1-1")
+            api.call("GET", f"{path}/j-1-1")
 
 
 def test_conflicts_are_told(api: KubeApi, spot: Spot) -> None:

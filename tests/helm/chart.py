@@ -44,7 +44,12 @@ _EVERYTHING: dict[str, Any] = {
         },
         "l4": {"kind": "workers", "cloud": "gcp", "region": "us-central1", "gpu": "L4:1", "spot": True, "slots": 1},
         "a100": {"kind": "pods", "cloud": "aws", "gpu": "A100:8", "pods": {"spot": True, "maxNodes": 4, "shm": "8Gi"}},
-        "far": {"kind": "pods", "cluster": "europe", "apiUrl": "https://neutrino.example.com"},
+        "far": {"kind": "pods", "cluster": "europe", "apiUrl": "https://far.example.com"},
+        "own": {"kind": "pods", "cluster": "own"},
+    },
+    "clusters": {
+        "europe": {"kind": "gke", "cluster": "lab", "region": "europe-west4", "project": "p", "namespace": "neutrino"},
+        "own": {"kind": "kubeconfig", "existingSecret": "own-cluster", "context": "admin"},
     },
     "ingress": {
         "enabled": True,
@@ -96,7 +101,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
 }
 # What is there before the release, by the values above.
-GIVEN_SECRETS = {"tokens", "database", "broker", "keys", "pull", "tls"}
+GIVEN_SECRETS = {"tokens", "database", "broker", "keys", "pull", "tls", "own-cluster"}
 GIVEN_CLAIMS = {"nfs"}
 
 Object = dict[str, Any]

@@ -72,7 +72,8 @@ def test_objects_have_names_of_their_own_and_a_namespace(release: Release) -> No
     names = Counter((one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in release.objects)
     assert [name for name, count in names.items() if count > 1] == []
     assert all(len(one["metadata"]["name"]) <= 63 for one in release.objects)
-    ours = [one for one in release.objects if one["kind"] != "Namespace" and "part-of" in str(one["metadata"])]
+    everywhere = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+    ours = [one for one in release.objects if one["kind"] not in everywhere and "part-of" in str(one["metadata"])]
     assert all(one["metadata"]["namespace"] in {NAMESPACE, "ml-jobs"} for one in ours)
 
 
@@ -214,9 +215,11 @@ def test_only_launchers_may_use_the_api_of_the_cluster(release: Release) -> None
     with_token = {where for where, pod in release.pods() if pod["spec"]["automountServiceAccountToken"]}
     assert all(re.match(r"Deployment/.*-launcher-|Job/.*-remove-", where) for where in with_token)
     assert all(account["automountServiceAccountToken"] is False for account in release.of("ServiceAccount"))
-    bound = [subject["name"] for one in release.of("RoleBinding") for subject in one["subjects"]]
+    bound = [subject["name"] for one in release.of("RoleBinding", "ClusterRoleBinding") for subject in one["subjects"]]
     assert all(name.endswith("-launcher") for name in bound)
-    assert not release.of("ClusterRole", "ClusterRoleBinding")
+    for role in release.of("ClusterRole"):
+        assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+        assert role["metadata"]["name"].startswith(f"{NAMESPACE}-")
     for role in release.of("Role"):
         for rule in role["rules"]:
             assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]

@@ -15,7 +15,7 @@ import yaml
 
 from cloud_adapters.cluster import manifests, presets
 from cloud_adapters.compute import Work
-from orchestrator.domain.pods import PodSettings
+from orchestrator.domain.pods import CreateCluster, PodSettings
 from orchestrator.domain.views import CreatePool
 from tests.helm import restricted
 from tests.helm.chart import CHART, MATRIX, NAMESPACE, containers, render, rendered
@@ -76,6 +76,9 @@ def test_every_value_of_the_schema_has_a_default_that_is_written_down() -> None:
         ({"extraEnv": [{"name": "A", "value": 1}]}, "'/extraEnv/0/value': got number, want string"),
         ({"identity": {"aws": {"roleArn": "neutrino"}}}, "'/identity/aws/roleArn'"),
         ({"images": {"worker": {"digest": "latest"}}}, "'/images/worker/digest'"),
+        ({"clusters": {"x": {"kind": "eks"}}}, "missing properties 'cluster', 'region'"),
+        ({"clusters": {"x": {"kind": "kubeconfig"}}}, "missing property 'existingSecret'"),
+        ({"clusters": {"in-cluster": {"kind": "kubeconfig", "existingSecret": "x"}}}, "in-cluster"),
         ({"podSecurityContext": {}}, "additional properties 'podSecurityContext' not allowed"),
     ],
 )
@@ -94,6 +97,7 @@ def test_the_schema_names_what_is_wrong(values: dict[str, Any], words: str) -> N
         ({"httpRoute": {"enabled": True}}, "name the Gateway"),
         ({"store": {"existingSecret": "keys"}}, "Name it with store.uri"),
         ({"pools": {"x": {"kind": "workers", "cloud": "gcp", "gpu": "A10G:1"}}}, "pools.x.nodeSelector"),
+        ({"pools": {"x": {"kind": "pods", "cluster": "far"}}}, "pools.x.apiUrl"),
     ],
 )
 def test_what_the_schema_cannot_see_is_refused_with_what_to_do(values: dict[str, Any], words: str) -> None:
@@ -116,6 +120,30 @@ def test_no_proxy_is_believed_unless_it_is_named() -> None:
 def test_the_settings_of_pods_are_those_of_the_api() -> None:
     known = {field.alias or name for name, field in PodSettings.model_fields.items()}
     assert set(SCHEMA["$defs"]["pods"]["properties"]["pods"]["properties"]) == known
+
+
+def test_launchers_of_other_clusters_have_their_way_to_it_and_nothing_of_this_one() -> None:
+    release = rendered("everything")
+    (job,) = [one for one in release.of("Job") if "migrate" in one["metadata"]["name"]]
+    (bootstrap,) = job["spec"]["template"]["spec"]["containers"]
+    (listed,) = [one["value"] for one in bootstrap["env"] if one["name"] == "NEUTRINO_CLUSTERS"]
+    clusters = {one["name"]: CreateCluster.model_validate(one) for one in json.loads(listed)}
+    assert clusters["europe"].region == "europe-west4"
+
+    spec = release.one("Deployment", "neutrino-launcher-own")["spec"]["template"]["spec"]
+    (launcher,) = spec["containers"]
+    (mount,) = [one for one in launcher["volumeMounts"] if one["name"] == "cluster"]
+    assert clusters["own"].kubeconfig == f"{mount['mountPath']}/kubeconfig"
+    assert spec["automountServiceAccountToken"] is False
+    env = {one["name"]: one.get("value") for one in launcher["env"]}
+    assert not {"NEUTRINO_NAMESPACE", "NEUTRINO_POD_SERVICE_ACCOUNT"} & env.keys()
+    assert env["NEUTRINO_POD_API_URL"] == "https://neutrino.example.com"
+
+
+def test_the_schema_knows_clusters_as_the_api_does() -> None:
+    known = {field.alias or name for name, field in CreateCluster.model_fields.items()}
+    ours = set(SCHEMA["$defs"]["cluster"]["properties"])
+    assert ours - {"existingSecret"} == known - {"name", "kubeconfig"}
 
 
 @pytest.mark.parametrize("case", MATRIX)

@@ -16,7 +16,13 @@ from referencing import Registry, Resource
 from tests.kube.objects import Json, Refused
 
 _FOLDER = files("kubernetes_validate").joinpath("kubernetes-json-schema", "v1.36.0-local-strict")
-_SCHEMAS = {"jobs": "job-batch-v1", "pods": "pod-v1", "secrets": "secret-v1", "services": "service-v1"}
+_SCHEMAS = {
+    "jobs": "job-batch-v1",
+    "pods": "pod-v1",
+    "secrets": "secret-v1",
+    "services": "service-v1",
+    "networkpolicies": "networkpolicy-networking-v1",
+}
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 

@@ -341,7 +341,7 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
         """Dependents go after their owner, or before it where it was deleted in the foreground."""
         jobs = {job["metadata"]["uid"]: job for job in self.objects.all("jobs", NAMESPACE)}
         held: set[str] = set()
-        for resource in ("pods", "secrets", "services"):
+        for resource in ("pods", "secrets", "services", "networkpolicies"):
             for thing in self.objects.all(resource, NAMESPACE):
                 owners = [one["uid"] for one in thing["metadata"].get("ownerReferences", ())]
                 if not owners:

@@ -18,6 +18,7 @@ KINDS = {
     "pods": ("v1", "Pod"),
     "secrets": ("v1", "Secret"),
     "services": ("v1", "Service"),
+    "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicy"),
     "events": ("v1", "Event"),
     "nodes": ("v1", "Node"),
 }

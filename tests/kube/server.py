@@ -19,7 +19,10 @@ from tests.kube.admission import admit
 from tests.kube.objects import KINDS, Json, Objects, Refused, matches
 
 TOKEN = "kube-token-for-tests"
-_PATH = re.compile(r"^/(?:api/v1|apis/batch/v1)(?:/namespaces/([a-z0-9-]+))?/([a-z]+)(?:/([^/]+))?(?:/(status|log))?$")
+_PATH = re.compile(
+    r"^/(?:api/v1|apis/(?:batch|networking\.k8s\.io)/v1)"
+    r"(?:/namespaces/([a-z0-9-]+))?/([a-z]+)(?:/([^/]+))?(?:/(status|log))?$"
+)
 _BOOKMARK_SECONDS = 1.0
 
 

@@ -56,6 +56,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ $pools | toJson }}
 {{- end -}}
 
+{{/* What the database is to know of other clusters: a JSON list of `POST /v1/clusters`. */}}
+{{- define "neutrino.clusterRows" -}}
+{{- $rows := list -}}
+{{- range $name, $cluster := .Values.clusters -}}
+{{- $row := mustMergeOverwrite (dict "name" $name) (omit $cluster "existingSecret") -}}
+{{- if $cluster.existingSecret }}{{ $_ := set $row "kubeconfig" (printf "/etc/neutrino/clusters/%s/kubeconfig" $name) }}{{ end -}}
+{{- $rows = append $rows $row -}}
+{{- end -}}
+{{ $rows | toJson }}
+{{- end -}}
+
 {{/* What the database is to know of the pools: a JSON list of `POST /v1/pools`. */}}
 {{- define "neutrino.poolRows" -}}
 {{- $rows := list -}}

@@ -103,7 +103,7 @@ affinity:
 - {name: NEUTRINO_FILE_ROOTS, value: /var/lib/neutrino}
 {{- end -}}
 
-{{- define "neutrino.publicEnv" -}}
+{{- define "neutrino.publicUrl" -}}
 {{- $url := .Values.publicUrl -}}
 {{- if not $url -}}
 {{- if and .Values.ingress.enabled .Values.ingress.hosts -}}
@@ -112,7 +112,11 @@ affinity:
 {{- $url = printf "https://%s" (first .Values.httpRoute.hostnames) -}}
 {{- end -}}
 {{- end -}}
-{{- with $url -}}
+{{ $url }}
+{{- end -}}
+
+{{- define "neutrino.publicEnv" -}}
+{{- with include "neutrino.publicUrl" . -}}
 - {name: NEUTRINO_PUBLIC_URL, value: {{ . | quote }}}
 {{- end -}}
 {{- end -}}

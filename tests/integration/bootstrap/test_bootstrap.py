@@ -11,9 +11,10 @@ import pytest
 
 from orchestrator.bootstrap import Wanted, bootstrap
 from orchestrator.domain.errors import NeutrinoError
+from orchestrator.domain.pods import ClusterKind, CreateCluster
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.views import CreatePool
-from orchestrator.store import pools, tokens
+from orchestrator.store import clusters, pools, tokens
 from orchestrator.store.session import Database
 
 ADMIN = "nu_" + "a" * 40
@@ -68,6 +69,16 @@ def test_listed_pools_are_made_and_later_made_what_the_list_says(database: Datab
     assert (state.name, state.cloud, state.gpu) == ("gpu", "gcp", "T4:2")
 
 
+def test_listed_clusters_are_made_before_the_pools_on_them(database: Database) -> None:
+    pool = CreatePool(name="far", store="s3://one", cluster="europe")
+    for region in ("eu-west-1", "eu-west-2"):
+        europe = CreateCluster(name="europe", kind=ClusterKind.EKS, cluster="training", region=region)
+        bootstrap(database, Wanted(clusters=(europe,), pools=(pool,)))
+    with database.transaction() as connection:
+        view = clusters.get(connection, "europe")
+    assert (view.region, view.pools) == ("eu-west-2", ("far",))
+
+
 def test_a_pool_on_an_unknown_cluster_holds_up_nothing_else(database: Database) -> None:
     far = CreatePool(name="far", store="s3://one", cluster="europe")
     near = CreatePool(name="near", store="s3://one", cluster="in-cluster")
@@ -92,6 +103,10 @@ def test_the_pool_of_one_machine_is_left_as_it_is(database: Database) -> None:
         ({"NEUTRINO_POOLS": "[{]"}, "NEUTRINO_POOLS is wrong"),
         ({"NEUTRINO_POOLS": '[{"name": "gpu"}]'}, "NEUTRINO_POOLS is wrong at 0.store"),
         ({"NEUTRINO_POOLS": '[{"name": "gpu", "store": "s3://b", "gpu": "L4:x"}]'}, "NEUTRINO_POOLS is wrong at 0.gpu"),
+        (
+            {"NEUTRINO_CLUSTERS": '[{"name": "a", "kind": "eks"}]', "NEUTRINO_STORE": "file:///x"},
+            "needs cluster and region",
+        ),
         ({"NEUTRINO_STORE": "file:///x", "NEUTRINO_ADMIN_TOKEN": "admin"}, "NEUTRINO_ADMIN_TOKEN is no token"),
         ({"NEUTRINO_STORE": "file:///x", "NEUTRINO_WORKER_TOKEN": "x" * 50}, "NEUTRINO_WORKER_TOKEN is no token"),
     ],

@@ -68,6 +68,7 @@ def test_every_preset_makes_objects_that_kubernetes_takes_under_the_restricted_s
         admit("jobs", made)
         admit("secrets", manifests.secret(asked, place))
         admit("services", manifests.service(asked, place))
+        admit("networkpolicies", manifests.network_policy(asked, place))
         amounts = made["spec"]["template"]["spec"]["containers"][0]["resources"]
         assert amounts["requests"] == amounts["limits"]
         assert amounts["limits"].get("nvidia.com/gpu") == (None if gpu is None else "2")
