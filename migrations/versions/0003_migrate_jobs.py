@@ -28,7 +28,9 @@ def upgrade() -> None:
     op.create_index("ix_jobs_standby", "jobs", ["id"], unique=False, postgresql_where=_STANDBY)
     op.add_column(
         "attempts",
-        sa.Column("asked", sa.Text(), nullable=True, comment="what the control plane wants of it: checkpoint or move"),
+        sa.Column(
+            "asked", sa.Text(), nullable=True, comment="what the control plane wants of it: checkpoint, move, or cancel"
+        ),
     )
     op.add_column(
         "attempts",
@@ -40,7 +42,7 @@ def upgrade() -> None:
         ),
     )
     op.add_column("attempts", sa.Column("last_metric_at", sa.Double(), nullable=True))
-    op.create_check_constraint(op.f("ck_attempts_asked_known"), "attempts", "asked IN ('checkpoint', 'move')")
+    op.create_check_constraint(op.f("ck_attempts_asked_known"), "attempts", "asked IN ('checkpoint', 'move', 'cancel')")
     op.create_table(
         "refusals",
         sa.Column("job_id", sa.BigInteger(), nullable=False),

@@ -11,6 +11,8 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+_LIMITED = sa.text("max_cost_usd IS NOT NULL AND finished_at IS NULL")
+
 # Nobody rewrites what was done: not the application, nor a person in psql who has not dropped the trigger first.
 GUARDS = """
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -122,6 +124,21 @@ def upgrade() -> None:
     op.add_column(
         "pools", sa.Column("usd_per_hour", sa.Double(), nullable=True, comment="what one slot costs for an hour")
     )
+    op.add_column(
+        "pools",
+        sa.Column(
+            "spot",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="its capacity can be taken back at short notice",
+        ),
+    )
+    op.add_column(
+        "jobs",
+        sa.Column("max_cost_usd", sa.Double(), nullable=True, comment="what all of its attempts together may cost"),
+    )
+    op.create_index("ix_jobs_max_cost", "jobs", ["id"], unique=False, postgresql_where=_LIMITED)
     op.add_column("components", sa.Column("ok", sa.Boolean(), server_default=sa.text("true"), nullable=False))
     op.create_index(
         "ix_jobs_failed",
@@ -159,6 +176,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "name", name=op.f("pk_job_names")),
         comment="every name that a job has had, once; a trigger on jobs fills it. Searching it finds words inside names",
     )
+    op.create_table(
+        "usage",
+        sa.Column("workspace_id", sa.BigInteger(), nullable=False),
+        sa.Column("facet", sa.Text(), nullable=False, comment="kind, user, job or label:KEY"),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False, comment="the day's beginning, UTC"),
+        sa.Column("pool_id", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("hours", sa.Double(), nullable=False, comment="of slots"),
+        sa.Column("attempts", sa.BigInteger(), nullable=False, comment="that began on that day"),
+        sa.PrimaryKeyConstraint("workspace_id", "facet", "at", "pool_id", "key", name=op.f("pk_usage")),
+        comment="what ended attempts have used, added up by day; once for each facet",
+    )
+    op.create_table(
+        "usage_until",
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        comment="one row: attempts that ended by then are in `usage`, later ones are not; also the lock of who adds",
+    )
+    op.execute("INSERT INTO usage_until (until) VALUES ('epoch')")
     op.execute(GUARDS)
     op.execute(NAMES)
 
@@ -166,6 +201,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo `upgrade`."""
     op.execute("DROP TRIGGER jobs_named ON jobs; DROP FUNCTION note_job_names()")
+    op.drop_table("usage_until")
+    op.drop_table("usage")
     op.drop_table("job_names")
     op.drop_index("ix_jobs_duration", table_name="jobs")
     op.drop_index("ix_jobs_finished", table_name="jobs")
@@ -173,6 +210,9 @@ def downgrade() -> None:
     op.drop_index("ix_attempts_finished", table_name="attempts")
     op.drop_index("ix_jobs_failed", table_name="jobs")
     op.drop_column("components", "ok")
+    op.drop_index("ix_jobs_max_cost", table_name="jobs")
+    op.drop_column("jobs", "max_cost_usd")
+    op.drop_column("pools", "spot")
     op.drop_column("pools", "usd_per_hour")
     for table in ("saved_views", "audit", "audit_heads", "failed_sign_ins", "sign_ins", "sessions"):
         op.drop_table(table)

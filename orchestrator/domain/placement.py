@@ -10,12 +10,13 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.cost import max_rate
 from orchestrator.domain.freight import Freight, Haul, Prices, free, haul
 from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Runtime
 from orchestrator.domain.quantities import parse_gpu
-from orchestrator.domain.spec import Cloud, JobSpec
-from orchestrator.domain.views import Considered
+from orchestrator.domain.spec import Cloud, JobSpec, Spot
+from orchestrator.domain.views import Considered, Misfit
 
 WINDOW_PER_SLOT = 2
 """How many attempts may wait in Redis and DISPATCHED for each slot of a pool; the rest of the backlog stays QUEUED."""
@@ -24,8 +25,8 @@ WINDOW_PER_SLOT = 2
 class Shape(Model):
     """All that placement looks at. `key()` is the canonical text that is stored with the job.
 
-    The first four come from the spec; the others from what happened since: the cloud to which a person moved the job,
-    the pools that could not take it, and what it carries.
+    The first seven come from the spec; the others from what happened since: the cloud to which a person moved the job,
+    the pools that could not take it, and what it carries. `max_rate` is what an hour of one slot may cost, in USD.
     """
 
     clouds: tuple[Cloud, ...] = ()
@@ -33,6 +34,8 @@ class Shape(Model):
     nodes: int = 1
     pool: str | None = None
     runtime: Runtime | None = None
+    spot: Spot = Spot.NEVER
+    max_rate: float | None = None
     moved_to: Cloud | None = None
     refused_by: tuple[str, ...] = ()
     freight: tuple[Freight, ...] = ()
@@ -47,6 +50,8 @@ class Shape(Model):
             nodes=spec.resources.nodes,
             pool=spec.placement.pool,
             runtime=Runtime.POD if spec.needs_pods else spec.runtime,
+            spot=spec.placement.spot,
+            max_rate=max_rate(spec),
         )
 
     def key(self) -> str:
@@ -56,7 +61,8 @@ class Shape(Model):
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """A pool as the dispatcher sees it. `slots` counts the live workers that are not draining."""
+    """A pool as the dispatcher sees it. `slots` counts the live workers that are not draining; one of them costs
+    `usd_per_hour`, None when nobody has said."""
 
     id: int
     name: str
@@ -70,6 +76,8 @@ class PoolState:
     store: str = ""
     pods: bool = False
     max_nodes: int = 1
+    spot: bool = False
+    usd_per_hour: float | None = None
 
     @property
     def free(self) -> int:
@@ -111,33 +119,56 @@ class Decision:
         return f"Waiting for a free slot in {busy}."
 
 
-def _misfit(shape: Shape, pool: PoolState) -> str | None:
+def _misfit(shape: Shape, pool: PoolState) -> tuple[Misfit, str] | None:
     """Why a pool can never run a shape; None when it can. Where a person moved a job, there it may run, whatever clouds
-    and pool its spec names."""
+    and pool its spec names. Money comes last: a pool that is too dear would do otherwise."""
     if shape.moved_to != pool.cloud:
         if shape.pool is not None and shape.pool != pool.name:
-            return f"not the pool asked for ({shape.pool})"
+            return Misfit.POOL, f"not the pool asked for ({shape.pool})"
         if shape.clouds and pool.cloud not in shape.clouds:
-            return f"is on {pool.cloud}, not on {' or '.join(shape.clouds)}"
+            return Misfit.CLOUD, f"is on {pool.cloud}, not on {' or '.join(shape.clouds)}"
     if shape.runtime is Runtime.POD and not pool.pods:
-        return "runs processes, not pods"
+        return Misfit.RUNTIME, "runs processes, not pods"
     if shape.runtime is Runtime.PROCESS and pool.pods:
-        return "runs pods, not processes"
+        return Misfit.RUNTIME, "runs pods, not processes"
     if shape.nodes > pool.max_nodes:
         most = "one node" if pool.max_nodes == 1 else f"up to {pool.max_nodes} nodes"
-        return f"runs jobs of {most}, not of {shape.nodes}"
+        return Misfit.NODES, f"runs jobs of {most}, not of {shape.nodes}"
+    return _gpu_misfit(shape, pool) or _money_misfit(shape, pool)
+
+
+def _gpu_misfit(shape: Shape, pool: PoolState) -> tuple[Misfit, str] | None:
     if shape.gpu is None:
         return None
     wanted = parse_gpu(shape.gpu)
     if pool.gpu is None:
-        return f"has no GPU, not {wanted}"
+        return Misfit.GPU, f"has no GPU, not {wanted}"
     had = parse_gpu(pool.gpu)
-    return None if had.type == wanted.type and had.per_node >= wanted.per_node else f"has {had}, not {wanted}"
+    fits = had.type == wanted.type and had.per_node >= wanted.per_node
+    return None if fits else (Misfit.GPU, f"has {had}, not {wanted}")
+
+
+def _money_misfit(shape: Shape, pool: PoolState) -> tuple[Misfit, str] | None:
+    """A spot pool that the spec names is accepted by being named. A pool without a price costs nothing, as in every
+    account of costs."""
+    if pool.spot and shape.spot is Spot.NEVER and shape.pool != pool.name:
+        return Misfit.SPOT, "has spot capacity, which the job does not accept"
+    if shape.spot is Spot.ONLY and not pool.spot:
+        return Misfit.SPOT, "has no spot capacity, and the job accepts no other"
+    if shape.max_rate is not None and (pool.usd_per_hour or 0.0) > shape.max_rate:
+        return Misfit.PRICE, f"costs ${pool.usd_per_hour:.4g} an hour; the job's limit allows ${shape.max_rate:.4g}"
+    return None
+
+
+def _price(shape: Shape, pool: PoolState) -> str:
+    if pool.usd_per_hour is not None:
+        return f"; ${pool.usd_per_hour:.4g} an hour"
+    return "; has no price, so the job's limit of cost does not count there" if shape.max_rate is not None else ""
 
 
 def _verdict(shape: Shape, pool: PoolState, load: Haul, *, elsewhere: bool) -> str:
     if misfit := _misfit(shape, pool):
-        return misfit
+        return misfit[1]
     if not pool.workers:
         return "fits, but no worker is online"
     if not pool.slots:
@@ -145,7 +176,7 @@ def _verdict(shape: Shape, pool: PoolState, load: Haul, *, elsewhere: bool) -> s
     if elsewhere:
         return f"fits, but the job was moved to {shape.moved_to}"
     refused = "; could not take it lately" if pool.name in shape.refused_by else ""
-    return f"fits, {pool.free} of {pool.slots} slots free{load.clause}{refused}"
+    return f"fits, {pool.free} of {pool.slots} slots free{load.clause}{_price(shape, pool)}{refused}"
 
 
 def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = free) -> Decision:
@@ -162,6 +193,8 @@ def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = free) -> De
         Considered(
             pool=pool.name,
             verdict=_verdict(shape, pool, hauls[pool.id], elsewhere=pool not in chosen),
+            misfit=(_misfit(shape, pool) or (None,))[0],
+            usd_per_hour=pool.usd_per_hour,
             bytes_to_move=hauls[pool.id].bytes,
             egress_usd=hauls[pool.id].usd,
         )
@@ -176,13 +209,15 @@ def _hauls(shape: Shape, pools: Sequence[PoolState], prices: Prices) -> dict[int
     return {pool.id: haul(shape.freight, pool.store, known, prices) for pool in pools}
 
 
-def _preference(shape: Shape, pool: PoolState, load: Haul) -> tuple[bool, bool, bool, float, int, int, int, str]:
+def _preference(shape: Shape, pool: PoolState, load: Haul) -> tuple[bool, bool, bool, bool, float, int, int, int, str]:
     """Smaller is better: first the pools that have not refused the job, then those without an unneeded GPU, then those
-    with a free slot; among them where the least has to be moved, and then where there is most room."""
+    with a free slot; among them spot for who prefers it, where the least has to be moved, and where there is most
+    room."""
     return (
         pool.name in shape.refused_by,
         shape.gpu is None and pool.gpu is not None,
         not pool.free,
+        shape.spot is Spot.PREFER and not pool.spot,
         load.usd,
         load.bytes,
         -pool.free,

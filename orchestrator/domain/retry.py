@@ -36,6 +36,7 @@ class Failure(StrEnum):
 FAILURE_OF: Mapping[Reason, Failure] = {
     Reason.USER_ERROR: Failure.USER,
     Reason.TIMEOUT: Failure.USER,
+    Reason.COST_EXCEEDED: Failure.UNCHANGED_IS_POINTLESS,
     Reason.OOM: Failure.UNCHANGED_IS_POINTLESS,
     Reason.INVALID_OUTPUT: Failure.UNCHANGED_IS_POINTLESS,
     Reason.DAMAGED: Failure.UNCHANGED_IS_POINTLESS,

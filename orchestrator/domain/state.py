@@ -89,6 +89,7 @@ class Reason(StrEnum):
     CANCELLED_BY_USER = "cancelled_by_user"
     USER_ERROR = "user_error"
     TIMEOUT = "timeout"
+    COST_EXCEEDED = "cost_exceeded"
     OOM = "oom"
     KILLED = "killed"
     PREEMPTED = "preempted"

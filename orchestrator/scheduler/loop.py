@@ -107,6 +107,7 @@ class Scheduler:
 
     def _reconcile(self) -> None:
         reconciler.expire(self._database)
+        reconciler.stop_dear(self._database)
         reconciler.withdraw(self._database)
         reconciler.rebalance(self._database)
         reconciler.copy_ahead(self._database)

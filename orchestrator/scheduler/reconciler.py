@@ -9,7 +9,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Shape, share_out
 from orchestrator.domain.state import Reason
 from orchestrator.scheduler.dispatcher import Ring, idle_pools
-from orchestrator.store import components, idempotency, notifications, pools, queue, sessions, standby
+from orchestrator.store import components, idempotency, max_cost, notifications, pools, queue, sessions, standby
 from orchestrator.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,15 @@ def expire(database: Database) -> int:
     for move in moved:
         log.warning("the lease of %s ran out; job is %s", move.attempt, move.target)
     return len(moved)
+
+
+def stop_dear(database: Database) -> int:
+    """Stop jobs that have cost all that they may; returns how many."""
+    with database.transaction() as connection:
+        stopped = max_cost.stop(connection, ACTOR)
+    for attempt in stopped:
+        log.info("%s has cost all that its job may; it is stopped", attempt)
+    return len(stopped)
 
 
 def withdraw(database: Database) -> int:

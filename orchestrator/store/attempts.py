@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -25,7 +26,7 @@ from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS, Order
-from orchestrator.store import artifacts, checkpoints, inputs, transfers
+from orchestrator.store import artifacts, checkpoints, inputs, max_cost, transfers
 from orchestrator.store.fence import LIVE, Holder, hold, require
 from orchestrator.store.shaping import shaped
 from orchestrator.store.transitions import Change, note, transition
@@ -165,9 +166,11 @@ def heartbeat(
     )
 
 
-_STANDING = """
+_STANDING = f"""
     SELECT id, epoch, state, workspace_id, document, name, user_failures, infra_failures, preemptions, worker_deaths,
-      shape, moved_to, pool_id, CASE WHEN infra_failures > 0 THEN least(infra_failures,
+      shape, moved_to, pool_id, max_cost_usd,
+      CASE WHEN max_cost_usd IS NOT NULL THEN {max_cost.spent("jobs")} END AS spent_usd,
+      CASE WHEN infra_failures > 0 THEN least(infra_failures,
         (SELECT count(*) FROM attempts a WHERE a.job_id = jobs.id AND a.reason = 'killed')) ELSE 0 END AS kills
     FROM jobs WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """
@@ -199,7 +202,12 @@ def ending(job: Any, reason: Reason, message: str, actor: str, *, exit_code: int
         )
     spent = Counters(job.user_failures, job.infra_failures, job.preemptions, job.worker_deaths, job.kills)
     retry = Retry.model_validate(job.document["spec"].get("retry", {}))
+    bill = max_cost.bill(job)
+    if bill and bill.reached and reason is Reason.CANCELLED_BY_USER:  # nobody cancelled it: it was told to stop
+        reason, message = Reason.COST_EXCEEDED, str(bill)
     verdict = after_attempt(reason, message, spent, retry)
+    if bill and bill.reached and verdict.state is JobState.QUEUED:
+        verdict = replace(verdict, state=JobState.FAILED, reason=Reason.COST_EXCEEDED, message=f"{message} {bill}")
     # Everybody who failed at once shall not come back at once: between half and all of the delay.
     delay = verdict.delay * (0.5 + secrets.randbelow(1000) / 2000)
     return Change(

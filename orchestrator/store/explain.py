@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Row, text
 from orchestrator.domain.freight import Prices, free
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Decision, Shape, place
-from orchestrator.domain.state import JobState
-from orchestrator.domain.views import Why
+from orchestrator.domain.state import JobState, Reason
+from orchestrator.domain.views import Misfit, Why
 from orchestrator.store import freight, pools, recovery, shaping
 
 _JOB = """
@@ -28,12 +28,20 @@ _NEXT_STEP = {
     JobState.SUCCEEDED: "neutrino metrics {id}",
     JobState.RUNNING: "neutrino logs -f {id}",
 }
+_NEXT_STEP_AFTER = {Reason.COST_EXCEEDED: "Submit it again with more, in spec.placement.maxCostUsd."}
+_MISFIT_HINTS = {
+    Misfit.PRICE: "Raise spec.placement.maxCostUsd; for less than an hour of work, shorten spec.timeout.",
+    Misfit.SPOT: "Change spec.placement.spot: `prefer` accepts both kinds of capacity.",
+}
 
 
 def _queued_hint(shape: Shape, decision: Decision) -> str | None:
     if not decision.considered:
         return "neutrino up    starts a local pool"
     if not decision.pools:
+        for misfit, hint in _MISFIT_HINTS.items():
+            if any(one.misfit is misfit for one in decision.considered):
+                return hint
         wanted = f" with GPU {shape.gpu}" if shape.gpu else ""
         return f"Start a pool{wanted}, or change spec.resources or spec.placement."
     if not any(pool.slots for pool in decision.pools):
@@ -63,7 +71,7 @@ def why(connection: Connection, job_id: int, prices: Prices = free) -> Why:
     tried before; the caller has made sure of the workspace."""
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     state, public_id = JobState(job.state), encode("j", job.id)
-    hint = _NEXT_STEP.get(state)
+    hint = _NEXT_STEP_AFTER.get(job.reason) or _NEXT_STEP.get(state)
     common: dict[str, Any] = {
         "job": public_id,
         "state": state,

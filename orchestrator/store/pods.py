@@ -71,8 +71,8 @@ def beat(connection: Connection, attempt: AttemptId, said: NodeBeat, lease: floa
     row = connection.execute(text(_BEAT), values).one_or_none()
     if row is None:
         return NodeReply(lost=(str(attempt),))
-    asked = {row.asked: (str(attempt),)} if row.asked else {}
-    return NodeReply(cancel=(str(attempt),) if row.state == JobState.CANCELLING else (), done=row.done, **asked)
+    what = "cancel" if row.state == JobState.CANCELLING else row.asked
+    return NodeReply(done=row.done, **({what: (str(attempt),)} if what else {}))
 
 
 _SAY = f"""

@@ -25,7 +25,7 @@ _ONLINE = "w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'"
 
 # Counted from the attempts and the window, whose partial indexes hold only what is alive.
 _STATES = f"""
-    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store, p.pods, p.usd_per_hour, c.name AS cluster,
+    SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store, p.pods, p.spot, p.usd_per_hour, c.name AS cluster,
       (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {_ONLINE}) AS workers,
       (SELECT coalesce(sum(w.slots), 0) FROM workers w
        WHERE w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {_ONLINE}) AS slots,
@@ -53,6 +53,8 @@ def _state(row: Row[Any]) -> PoolState:
         store=row.store,
         pods=row.cluster is not None,
         max_nodes=PodSettings.model_validate(row.pods or {}).max_nodes if row.cluster else 1,
+        spot=row.spot,
+        usd_per_hour=row.usd_per_hour,
     )
 
 
@@ -74,7 +76,9 @@ def views(connection: Connection, queue_of: Any) -> list[PoolView]:
             running=row.running,
             dispatched=row.dispatched,
             queue=queue_of(row.name),
+            store=row.store,
             cluster=row.cluster,
+            spot=row.spot,
             usd_per_hour=row.usd_per_hour,
         )
         for row in _rows(connection)
@@ -82,8 +86,8 @@ def views(connection: Connection, queue_of: Any) -> list[PoolView]:
 
 
 _INSERT = """
-    INSERT INTO pools (name, cloud, region, gpu, store, cluster_id, pods, usd_per_hour)
-    VALUES (:name, :cloud, :region, :gpu, :store, :cluster, CAST(:pods AS jsonb), :usd)
+    INSERT INTO pools (name, cloud, region, gpu, store, cluster_id, pods, spot, usd_per_hour)
+    VALUES (:name, :cloud, :region, :gpu, :store, :cluster, CAST(:pods AS jsonb), :spot, :usd)
 """
 
 
@@ -101,7 +105,7 @@ def ensure(connection: Connection, pool: CreatePool) -> None:
     statement = f"""
         {_INSERT} ON CONFLICT (name) DO UPDATE SET cloud = excluded.cloud, region = excluded.region,
           gpu = excluded.gpu, store = excluded.store, cluster_id = excluded.cluster_id, pods = excluded.pods,
-          usd_per_hour = coalesce(excluded.usd_per_hour, pools.usd_per_hour)
+          spot = excluded.spot, usd_per_hour = coalesce(excluded.usd_per_hour, pools.usd_per_hour)
     """
     connection.execute(text(statement), _row(connection, pool))
 
@@ -109,15 +113,20 @@ def ensure(connection: Connection, pool: CreatePool) -> None:
 def _row(connection: Connection, pool: CreatePool) -> dict[str, object]:
     if pool.cluster is not None and pool.gpu is not None:
         check_known(pool.gpu, "gpu")
+    pods = pool.pods or PodSettings()
+    spot = pool.spot or pods.spot
     return {
         "name": pool.name,
         "cloud": pool.cloud,
         "region": pool.region,
         "gpu": pool.gpu,
         "store": pool.store,
+        "spot": spot,
         "usd": pool.usd_per_hour,
         "cluster": None if pool.cluster is None else clusters.row_id(connection, pool.cluster),
-        "pods": None if pool.cluster is None else (pool.pods or PodSettings()).model_dump_json(exclude_defaults=True),
+        "pods": None
+        if pool.cluster is None
+        else pods.model_copy(update={"spot": spot}).model_dump_json(exclude_defaults=True),
     }
 
 

@@ -114,6 +114,13 @@ pools = Table(
     _text("store"),
     _time("created_at", now=True),
     Column("usd_per_hour", Double, comment="what one slot costs for an hour"),
+    Column(
+        "spot",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="its capacity can be taken back at short notice",
+    ),
     _reference("cluster_id", "clusters.id", nullable=True),
     Column("pods", JSONB, comment="how its pods are made; null for pools of processes"),
 )
@@ -173,6 +180,7 @@ jobs = Table(
     _counter("worker_deaths"),
     Column("moved_to", Text, comment="the cloud to which a person moved the job, whatever its spec"),
     Column("standby", Text, comment="the cloud to which its checkpoints are copied ahead"),
+    Column("max_cost_usd", Double, comment="what all of its attempts together may cost"),
     Column("exit_code", Integer),
     _time("not_before"),
     _time("created_at", now=True),
@@ -199,6 +207,7 @@ jobs = Table(
     Index("ix_jobs_created", "workspace_id", "created_at"),
     Index("ix_jobs_queue", "shape", "id", postgresql_where=text("state = 'QUEUED'")),
     Index("ix_jobs_window", "pool_id", "id", postgresql_where=text("state = 'DISPATCHED'")),
+    Index("ix_jobs_max_cost", "id", postgresql_where=text("max_cost_usd IS NOT NULL AND finished_at IS NULL")),
     Index("ix_jobs_standby", "id", postgresql_where=text("standby IS NOT NULL AND finished_at IS NULL")),
     Index(
         "ix_jobs_copies_open", "workspace_id", "id", postgresql_where=text("kind = 'Transfer' AND finished_at IS NULL")
@@ -255,7 +264,7 @@ attempts = Table(
     Column("resumed_from_step", BigInteger),
     Column("progress", Double),
     Column("note", Text, comment="what the job last said beside its progress"),
-    Column("asked", Text, comment="what the control plane wants of it: checkpoint or move"),
+    Column("asked", Text, comment="what the control plane wants of it: checkpoint, move, or cancel"),
     _time("attached_at"),
     Column("node_pods", JSONB, comment="by node, the uid of the pod that runs it: no other one may"),
     _time("staged_at"),
@@ -269,7 +278,7 @@ attempts = Table(
     _one_of("state", AttemptState),
     CheckConstraint("(state = 'RUNNING') = (finished_at IS NULL)", name="finished_iff_ended"),
     CheckConstraint("state <> 'RUNNING' OR lease_expires_at IS NOT NULL", name="running_has_lease"),
-    CheckConstraint("asked IN ('checkpoint', 'move')", name="asked_known"),
+    CheckConstraint("asked IN ('checkpoint', 'move', 'cancel')", name="asked_known"),
     Index("ix_attempts_lease", "lease_expires_at", postgresql_where=text("state = 'RUNNING'")),
     Index("ix_attempts_worker", "worker_id", postgresql_where=text("state = 'RUNNING'")),
     Index("uq_attempts_token_hash", "token_hash", unique=True, postgresql_where=text("state = 'RUNNING'")),

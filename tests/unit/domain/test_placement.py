@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orchestrator.domain.freight import Freight
 from orchestrator.domain.placement import PoolState, Shape, place, share_out
-from orchestrator.domain.spec import Cloud, Command, Placement, Resources
+from orchestrator.domain.spec import Cloud, Command, Placement, Resources, Spot
+from orchestrator.domain.views import Misfit
 
 
 def _pool(name: str, **changes: object) -> PoolState:
@@ -24,6 +27,8 @@ def _pool(name: str, **changes: object) -> PoolState:
 
 CPU, T4, TWO_T4 = _pool("cpu"), _pool("t4", cloud="aws", gpu="T4:1"), _pool("t4x2", cloud="gcp", gpu="T4:2")
 BUSY = _pool("busy", running=4, dispatched=8)
+CHEAP, DEAR = _pool("cheap", id=2, spot=True, usd_per_hour=0.25), _pool("dear", id=3, usd_per_hour=0.75)
+BUSY_SPOT = _pool("busy", id=4, spot=True, running=4)
 EMPTY = _pool("empty", workers=0, slots=0)
 DRAINING = _pool("draining", workers=2, slots=0)
 GONE = _pool("gone", cloud="gcp", workers=0, slots=0)
@@ -34,6 +39,16 @@ FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
     ("free slots before busy ones", Shape(), [BUSY, CPU], ["cpu", "busy"]),
     ("workers before none", Shape(), [EMPTY, CPU], ["cpu", "empty"]),
     ("equal pools by name", Shape(), [_pool("b"), _pool("a")], ["a", "b"]),
+    ("spot is not taken unasked", Shape(), [CHEAP, CPU], ["cpu"]),
+    (
+        "spot preferred, but not to wait for it",
+        Shape(spot=Spot.PREFER),
+        [CPU, BUSY_SPOT, CHEAP],
+        ["cheap", "cpu", "busy"],
+    ),
+    ("nothing but spot", Shape(spot=Spot.ONLY), [CHEAP, CPU], ["cheap"]),
+    ("a spot pool that is named", Shape(pool="cheap"), [CHEAP, CPU], ["cheap"]),
+    ("nothing too dear", Shape(max_rate=0.5, spot=Spot.PREFER), [DEAR, CHEAP, CPU], ["cheap", "cpu"]),
     ("a GPU asked", Shape(gpu="T4:1"), [CPU, T4, TWO_T4], ["t4", "t4x2"]),
     ("two GPUs asked", Shape(gpu="T4:2"), [CPU, T4, TWO_T4], ["t4x2"]),
     ("another GPU asked", Shape(gpu="A100:1"), [CPU, T4, TWO_T4], []),
@@ -171,3 +186,21 @@ def test_windows_are_shared_out(
     backlog: dict[Shape, list[int]], pools: list[PoolState], placed: dict[int, list[int]]
 ) -> None:
     assert share_out(backlog, pools, {pool.id: pool.room for pool in pools}) == placed
+
+
+def test_a_limit_of_cost_is_a_limit_of_what_an_hour_costs_on_all_nodes() -> None:
+    def rate(**fields: Any) -> float | None:
+        return Shape.of(Command(name="a", command=("true",), **fields)).max_rate
+
+    assert rate() is None
+    assert rate(max_cost_usd=2) == 2
+    assert rate(max_cost_usd=2, resources=Resources(nodes=4)) == 0.5
+    assert rate(max_cost_usd=2, timeout="15m") == 8
+
+
+def test_what_spot_and_price_rule_out_is_said() -> None:
+    spec = Command(name="a", command=("true",), max_cost_usd=0.5)
+    said = {one.pool: one for one in place(Shape.of(spec), [CHEAP, DEAR, CPU]).considered}
+    assert [said[pool].misfit for pool in ("cheap", "dear", "cpu")] == [Misfit.SPOT, Misfit.PRICE, None]
+    assert said["dear"].verdict == "costs $0.75 an hour; the job's limit allows $0.5"
+    assert said["cpu"].verdict.endswith("has no price, so the job's limit of cost does not count there")
