@@ -37,6 +37,14 @@ class WorkRefused(ComputeError):
     exit_code = 5
 
 
+class OverQuota(ComputeError):
+    """The place has no quota left for it: another one may have."""
+
+    code = "over_quota"
+    status = 429
+    exit_code = 6
+
+
 class WorkExists(ComputeError):
     """The name is taken by something else."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cloud_adapters.compute import Compute, Phase, Status, Work
-from cloud_adapters.compute_errors import ComputeError, WorkRefused
+from cloud_adapters.compute_errors import ComputeError, OverQuota, WorkRefused
 from orchestrator.domain.ids import decode_attempt, encode
 from orchestrator.domain.protocol import Lease, PodWait
 from orchestrator.domain.state import Reason
@@ -25,6 +26,9 @@ _BEATS_TO_BE_SURE = 2  # the first one may have been on its way already
 _LOOK_AGAIN = 0.5
 _MOVED = "It goes on in another cloud; its pod had not started yet."
 START_PATIENCE = 600.0  # seconds in which an image that cannot be pulled, or a Secret that is missing, may still come
+QUOTA_PATIENCE = 30.0  # a quota is given back by jobs that end; another pool is often sooner
+_QUOTAS = {"exceeded quota": QUOTA_PATIENCE, "insufficient unused quota": math.inf, "insufficient quota": math.inf}
+"""What a ResourceQuota says, and what Kueue says, whose queue is there to wait in."""
 _MARGIN = 600.0  # seconds for an image and the inputs, beside the job's own timeout
 
 
@@ -47,7 +51,7 @@ class Flight:
         self._had_pieces = False
         self.seen = False
         self._ended_at: int | None = None
-        self._homeless_since: float | None = None
+        self._lacking_since: float | None = None
         self._stuck_since: float | None = None
 
     @property
@@ -78,8 +82,8 @@ class Flight:
 
     def take(self, status: Status | None, beats: int, patience: float | None = None) -> bool:
         """Look at its pods; `beats` counts the heartbeats so far. True when the API should hear, or be asked, soon.
-        After `patience` seconds without a node the job had better look elsewhere; what stands in the way of its
-        containers for START_PATIENCE is believed to stay.
+        After `patience` seconds without a node, or less without a quota, the job had better look elsewhere; what stands
+        in the way of its containers for START_PATIENCE is believed to stay.
 
         That all pods have ended does not mean that nobody has reported: the pods do that themselves. Only when the API,
         asked after that, says that the attempt still lives, the end is ours to report."""
@@ -96,8 +100,11 @@ class Flight:
         self._ended_at = None
         if status is not None:
             self._describe(status)
-        if patience is not None and self._homeless_since is not None and clock() - self._homeless_since > patience:
-            self.verdict = (Reason.NO_CAPACITY, self.wait.message if self.wait else "", None)
+        lacks = None if status is None else _lacks(status)
+        self._lacking_since = (self._lacking_since or clock()) if lacks else None
+        for_long = 0.0 if self._lacking_since is None else clock() - self._lacking_since
+        if patience is not None and lacks is not None and for_long > min(patience, lacks[1]):
+            self.verdict = (lacks[0], self.wait.message if self.wait else "", None)
         if self._stuck_since is not None and clock() - self._stuck_since > START_PATIENCE and self.wait is not None:
             text = f"Kubernetes tried for {START_PATIENCE / 60:.0f} minutes. {self.wait.message}"
             self.verdict = (self.wait.reason, text, None)
@@ -132,13 +139,12 @@ class Flight:
 
     def _describe(self, status: Status) -> None:
         told = status.telling
-        homeless = told is not None and told.reason is Reason.UNSCHEDULABLE
-        self._homeless_since = (self._homeless_since or clock()) if homeless else None
         stuck = told is not None and told.phase is Phase.STARTING and told.reason is not Reason.POD_STARTING
         self._stuck_since = (self._stuck_since or clock()) if stuck else None
         if told is None:
             text = f"Kubernetes makes no pod: {status.why}" if status.why else "Waiting for its pod."
-            self.say(Reason.POD_REFUSED if status.why else Reason.POD_STARTING, text)
+            refused = Reason.QUOTA_EXCEEDED if _lacks(status) else Reason.POD_REFUSED
+            self.say(refused if status.why else Reason.POD_STARTING, text)
         elif told.hopeless and told.reason is not None:
             self.verdict = (told.reason, told.message, None)
         elif told.phase is Phase.RUNNING:
@@ -146,6 +152,15 @@ class Flight:
             self.say(Reason.CLAIMED, f"Running in {self.work} on {', '.join(places)}.")
         elif told.reason is not None:
             self.say(told.reason, told.message)
+
+
+def _lacks(status: Status) -> tuple[Reason, float] | None:
+    """What there is not enough of here for a job that has not begun, and for how many seconds it waits for that at
+    most, however patient its pool is."""
+    told = status.telling
+    if told is not None:
+        return (Reason.NO_CAPACITY, math.inf) if told.reason is Reason.UNSCHEDULABLE else None
+    return next(((Reason.QUOTA_EXCEEDED, most) for words, most in _QUOTAS.items() if words in status.why), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +201,8 @@ class Launching:
         while not flight.unwanted:
             try:
                 await move(lambda: compute.launch(work))
+            except OverQuota as error:
+                return Reason.QUOTA_EXCEEDED, f"The cluster has no quota left for it. {error}", None
             except WorkRefused as error:
                 return Reason.POD_REFUSED, f"The cluster refuses it. {error}", None
             except ComputeError as error:

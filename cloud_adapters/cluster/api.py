@@ -18,6 +18,7 @@ from cloud_adapters.compute_errors import (
     ComputeError,
     ComputeUnavailable,
     Outdated,
+    OverQuota,
     WorkExists,
     WorkNotFound,
     WorkRefused,
@@ -122,6 +123,8 @@ def _refusal(host: str, error: ApiException) -> ComputeError:
     except (TypeError, ValueError, AttributeError):
         words = str(error.reason)
     kind = _BY_STATUS.get(error.status)
+    if error.status == 403 and "exceeded quota" in words:  # the words of the ResourceQuota admission plugin
+        kind = OverQuota
     if error.status == 401:
         return ComputeDenied(
             f"The API server {host} does not know these credentials: {words}",

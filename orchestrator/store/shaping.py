@@ -17,7 +17,13 @@ from orchestrator.store.transitions import Change
 REFUSALS = frozenset({Reason.NO_CAPACITY, Reason.QUOTA_EXCEEDED, Reason.STAGING_FAILED})
 """After these the fault is the place's: the next offer comes first."""
 ALL_REFUSED_SECONDS = 15.0
-"""When every place has refused a job, they are all asked again after so long."""
+"""When every place has refused a job, they are all asked again after so long, and after twice as long each time."""
+LONGEST_PAUSE_SECONDS = 240.0
+
+_ROUNDS = """
+    SELECT count(*) FROM attempts
+    WHERE job_id = :job AND pool_id = :pool AND state <> 'RUNNING' AND reason = ANY(CAST(:reasons AS text[]))
+"""
 
 
 def shaped(connection: Connection, jobs: Mapping[int, Any], changes: Sequence[Change]) -> list[Change]:
@@ -42,7 +48,10 @@ def _shaped(connection: Connection, job: Any, change: Change, freights: Mapping[
     if any(pool.name not in shape.refused_by for pool in left):
         return replace(change, shape=shape.key(), delay=0.0)
     asked_anew = shape.model_copy(update={"refused_by": ()})
-    return replace(change, shape=asked_anew.key(), delay=max(change.delay, ALL_REFUSED_SECONDS))
+    values = {"job": change.job_id, "pool": job.pool_id, "reasons": sorted(REFUSALS)}
+    rounds = connection.execute(text(_ROUNDS), values).scalar_one()
+    pause = min(ALL_REFUSED_SECONDS * 2 ** min(rounds, 10), LONGEST_PAUSE_SECONDS)
+    return replace(change, shape=asked_anew.key(), delay=max(change.delay, pause))
 
 
 _REFUSE = """

@@ -7,7 +7,7 @@ import pytest
 from cloud_adapters.compute import Phase, Piece, Status
 from orchestrator.domain.state import Reason
 from workers import flight
-from workers.flight import START_PATIENCE, Flight
+from workers.flight import QUOTA_PATIENCE, START_PATIENCE, Flight
 
 PULLING = Piece(0, Phase.STARTING, Reason.IMAGE_UNAVAILABLE, "The image x cannot be pulled: i/o timeout")
 STARTING = Piece(0, Phase.STARTING, Reason.POD_STARTING, "Starting its pod.")
@@ -49,4 +49,33 @@ def test_what_gets_better_is_waited_for_anew(time: Time) -> None:
     one.take(status(STARTING), 2)
     time.now += START_PATIENCE + 1
     one.take(status(PULLING), 3)
+    assert one.verdict is None
+
+
+@pytest.mark.parametrize(
+    ("why", "seconds"),
+    [
+        ('pods "j-1-1" is forbidden: exceeded quota: compute, requested: cpu=1, used: cpu=4', QUOTA_PATIENCE),
+        ("couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor a, 1 more needed", 600),
+    ],
+)
+def test_without_quota_another_pool_comes_next(time: Time, why: str, seconds: float) -> None:
+    one = Flight("j-1.1")
+    one.take(Status("j-1-1", (), why), 1, 600)
+    assert one.wait is not None
+    assert (one.wait.reason, one.wait.message) == (Reason.QUOTA_EXCEEDED, f"Kubernetes makes no pod: {why}")
+    time.now += seconds
+    one.take(Status("j-1-1", (), why), 2, 600)
+    assert one.verdict is None
+    time.now += 1
+    one.take(Status("j-1-1", (), why), 3, 600)
+    assert one.verdict == (Reason.QUOTA_EXCEEDED, f"Kubernetes makes no pod: {why}", None)
+
+
+def test_who_is_given_a_quota_meanwhile_stays(time: Time) -> None:
+    one = Flight("j-1.1")
+    one.take(Status("j-1-1", (), "exceeded quota: compute"), 1, 600)
+    one.take(status(STARTING), 2, 600)
+    time.now += QUOTA_PATIENCE + 1
+    one.take(Status("j-1-1", (), "exceeded quota: compute"), 3, 600)
     assert one.verdict is None
