@@ -116,9 +116,17 @@ class KubernetesCompute:
         if now - self._looked < _EVENTS_EVERY or all(self._informer.pieces(name) for name in self._informer.jobs()):
             return
         self._looked = now
-        query = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate"}
+        found = dict(self._told("Job", "FailedCreate"))
+        if self._spot.settings.queue:  # what Kueue says of its Workload job-NAME-HASH
+            pending = self._told("Workload", "Pending")
+            found |= {name.removeprefix("job-").rpartition("-")[0]: words for name, words in pending}
+        self._obstacles = found
+
+    def _told(self, kind: str, reason: str) -> Iterator[tuple[str, str]]:
+        """What events say of all objects of a kind, by name."""
+        query = {"fieldSelector": f"involvedObject.kind={kind},reason={reason}"}
         events, _ = self._api.items(f"{self._core}/events", query)
-        self._obstacles = {one["involvedObject"]["name"]: one.get("message", "") for one in events}
+        return ((one["involvedObject"]["name"], one.get("message", "")) for one in events)
 
     def logs(self, name: str, index: int = 0, *, tail: int = 100) -> Iterator[str]:
         """What the pod's own process has written; the lines of the job itself are in Neutrino's log."""
