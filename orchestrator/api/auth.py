@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.domain import roles
 from orchestrator.domain.errors import AuthenticationError, PermissionDenied
+from orchestrator.domain.ids import AttemptId
 from orchestrator.store import tokens
 from orchestrator.store.fence import Holder
 from orchestrator.store.session import Database
@@ -86,21 +87,48 @@ def _at_least(role: str) -> Callable[[Principal], Principal]:
     return check
 
 
-def _worker(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
+_NEEDS_WORKER = "Use a token of the role worker: `neutrino token create NAME --user USER --role worker`."
+
+
+def _worker_or_attempt(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
     if principal.role not in {"worker", "attempt"}:
-        raise PermissionDenied(f"Only workers call this; the token's role is {principal.role}.")
+        raise PermissionDenied(f"Only workers call this; the token's role is {principal.role}.", hint=_NEEDS_WORKER)
     return principal
+
+
+WorkerOrAttempt = Annotated[Principal, Depends(_worker_or_attempt)]
+
+
+def only_worker(principal: WorkerOrAttempt) -> Principal:
+    """The caller, who speaks for a worker as a whole. Raises PermissionDenied for an attempt's token."""
+    if principal.attempt is not None:
+        raise PermissionDenied("The token of an attempt speaks for that attempt only.", hint=_NEEDS_WORKER)
+    return principal
+
+
+def _only_attempt(principal: WorkerOrAttempt) -> AttemptId:
+    if principal.attempt is None:
+        raise PermissionDenied(
+            "Only a pod calls this, with the token of its attempt.",
+            hint="Its launcher gives it one as NEUTRINO_TOKEN; a worker's token is for what all of its attempts share.",
+        )
+    return principal.attempt
 
 
 def _scraper(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
     if principal.role == "attempt":
-        raise PermissionDenied("An attempt's token is for what belongs to the attempt.")
+        raise PermissionDenied(
+            "An attempt's token is for what belongs to the attempt.", hint="Use the token of a person or of a worker."
+        )
     return principal
 
 
 def _file_reader(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
     if principal.role == "worker":
-        raise PermissionDenied("A worker reads files with the token of the attempt that needs them.")
+        raise PermissionDenied(
+            "A worker reads files with the token of the attempt that needs them.",
+            hint="The attempt's lease brings that token.",
+        )
     return principal
 
 
@@ -108,7 +136,8 @@ Viewer = Annotated[Principal, Depends(_at_least("viewer"))]
 Submitter = Annotated[Principal, Depends(_at_least("submitter"))]
 Operator = Annotated[Principal, Depends(_at_least("operator"))]
 Admin = Annotated[Principal, Depends(_at_least("admin"))]
-WorkerOrAttempt = Annotated[Principal, Depends(_worker)]
+OnlyWorker = Depends(only_worker)
+OnlyAttempt = Annotated[AttemptId, Depends(_only_attempt)]
 Scraper = Annotated[Principal, Depends(_scraper)]
 FileReader = Annotated[Principal, Depends(_file_reader)]
 

@@ -7,44 +7,36 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from orchestrator.api.auth import WorkerOrAttempt
+from orchestrator.api.auth import OnlyAttempt, OnlyWorker, WorkerOrAttempt
 from orchestrator.api.dependencies import Db
-from orchestrator.domain.errors import PermissionDenied
-from orchestrator.domain.ids import AttemptId, decode, encode
+from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.pods import Checked
 from orchestrator.domain.protocol import NodeBeat, NodeReply, PodLease
 from orchestrator.settings import heartbeat_seconds, lease_seconds
 from orchestrator.store import clusters, pods
-from orchestrator.store.tokens import Principal
 
 router = APIRouter(prefix="/v1/worker", tags=["workers"])
 
 _Token = Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]
 
 
-def _attempt(caller: Principal) -> AttemptId:
-    if caller.attempt is None:
-        raise PermissionDenied("Only a pod calls this, with the token of its attempt.")
-    return caller.attempt
-
-
 @router.post("/attach")
 def attach(
     db: Db,
     caller: WorkerOrAttempt,
+    attempt: OnlyAttempt,
     token: _Token,
     pod: Annotated[str, Query(min_length=1, max_length=64)],
     node: Annotated[int, Query(ge=0, le=1023)] = 0,
 ) -> PodLease:
     """A pod, named by its uid, takes its attempt over from the launcher. 409 `lease_lost` when the attempt is no longer
     the job's current one, or another pod runs this node of it."""
-    attempt, worker_id = _attempt(caller), caller.worker_id
-    assert worker_id is not None
+    assert caller.worker_id is not None
     with db.transaction() as connection:
         lease, store = pods.attach(connection, attempt, node, pod, token.credentials, lease_seconds())
     return PodLease(
         lease=lease,
-        worker=encode("w", worker_id),
+        worker=encode("w", caller.worker_id),
         store=store,
         lease_seconds=lease_seconds(),
         heartbeat_seconds=heartbeat_seconds(),
@@ -52,16 +44,14 @@ def attach(
 
 
 @router.post("/node")
-def node(db: Db, caller: WorkerOrAttempt, beat: NodeBeat) -> NodeReply:
+def node(db: Db, attempt: OnlyAttempt, beat: NodeBeat) -> NodeReply:
     """A node of an attempt lives. The first node renews the lease."""
     with db.transaction() as connection:
-        return pods.beat(connection, _attempt(caller), beat, lease_seconds())
+        return pods.beat(connection, attempt, beat, lease_seconds())
 
 
-@router.post("/checked", status_code=204)
-def checked(db: Db, caller: WorkerOrAttempt, found: Checked) -> None:
+@router.post("/checked", status_code=204, dependencies=[OnlyWorker])
+def checked(db: Db, found: Checked) -> None:
     """What a launcher has found on the cluster of its pool."""
-    if caller.attempt is not None:
-        raise PermissionDenied("The token of an attempt speaks for that attempt only.")
     with db.transaction() as connection:
         clusters.found(connection, decode("w", found.worker), found.checks)

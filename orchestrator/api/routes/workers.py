@@ -1,141 +1,33 @@
-"""What workers call. See `orchestrator.domain.protocol` for what the messages mean."""
+"""Workers as people see them. What workers themselves call is in `routes.protocol`."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from orchestrator.api.auth import WorkerOrAttempt, holder
-from orchestrator.api.dependencies import Db
-from orchestrator.domain.errors import PermissionDenied
-from orchestrator.domain.ids import decode, decode_attempt, encode
-from orchestrator.domain.protocol import (
-    AppendBatch,
-    Appended,
-    CheckpointCommitted,
-    Claimed,
-    ClaimRequest,
-    Heartbeat,
-    HeartbeatReply,
-    PublishCheckpoint,
-    RegisterWorker,
-    ReportBatch,
-    Reported,
-    Resumed,
-    StagedInputs,
-    WorkerRegistered,
-)
-from orchestrator.queues import queue_for_pool, queue_for_worker
-from orchestrator.settings import heartbeat_seconds, lease_seconds
-from orchestrator.store import attempts, checkpoints, clusters, doubts, fence, inputs, pods, pools, queue, streams
-from orchestrator.store.tokens import Principal
+from orchestrator.api.auth import Operator, Viewer
+from orchestrator.api.dependencies import Cursor, Db, Limit
+from orchestrator.domain.views import Page, WorkerView
+from orchestrator.store import pools, tokens
+from orchestrator.store.listing import decode_cursor, encode_cursor
+from orchestrator.store.notify import WORKERS, notify
 
-router = APIRouter(prefix="/v1/worker", tags=["workers"])
+router = APIRouter(prefix="/v1", tags=["operations"])
 
 
-def _only_workers(principal: Principal) -> None:
-    if principal.attempt is not None:
-        raise PermissionDenied("The token of an attempt speaks for that attempt only.")
-
-
-@router.post("/register")
-def register(db: Db, caller: WorkerOrAttempt, worker: RegisterWorker) -> WorkerRegistered:
-    """A worker begins. What a predecessor of the same name held is given back at once: it is known to be gone."""
-    _only_workers(caller)
+@router.get("/workers")
+def list_workers(db: Db, caller: Viewer, limit: Limit = 50, cursor: Cursor = None) -> Page[WorkerView]:  # noqa: ARG001
+    """The workers of all pools, newest first."""
     with db.transaction() as connection:
-        registered = pools.register(connection, worker)
-        left_behind = () if worker.outlived else pools.held_attempts(connection, registered.worker_id)
-        queue.lose_worker(connection, left_behind, f"worker:{encode('w', registered.worker_id)}")
-    worker_id = encode("w", registered.worker_id)
-    return WorkerRegistered(
-        worker=worker_id,
-        queues=(queue_for_pool(worker.pool), queue_for_worker(worker_id)),
-        store=registered.store,
-        lease_seconds=lease_seconds(),
-        heartbeat_seconds=heartbeat_seconds(),
-        pods=registered.pods,
-    )
+        before = None if cursor is None else decode_cursor(cursor)
+        items, last = pools.workers(connection, before=before, limit=limit)
+    return Page(items=tuple(items), next=None if last is None else encode_cursor(last))
 
 
-@router.post("/claim")
-def claim(db: Db, caller: WorkerOrAttempt, request: ClaimRequest) -> Claimed:
-    """Take up to so many dispatched attempts of the worker's pool."""
-    _only_workers(caller)
-    worker_id = decode("w", request.worker)
+@router.post("/workers/{worker_id}/drain", status_code=202)
+def drain_worker(db: Db, caller: Operator, worker_id: str) -> WorkerView:
+    """Ask a worker to checkpoint what it runs, give it back, and exit. Draining twice is the same as once."""
     with db.transaction() as connection:
-        pool_id = pools.pool_of(connection, worker_id)
-        return Claimed(leases=attempts.claim(connection, worker_id, pool_id, request.slots, lease_seconds()))
-
-
-@router.post("/heartbeat")
-def heartbeat(db: Db, caller: WorkerOrAttempt, beat: Heartbeat) -> HeartbeatReply:
-    """Renew all leases of a worker in one call."""
-    _only_workers(caller)
-    worker_id = decode("w", beat.worker)
-    named = [decode_attempt(attempt) for attempt in beat.attempts]
-    with db.transaction() as connection:
-        pools.pool_of(connection, worker_id)
-        reply = attempts.heartbeat(connection, worker_id, beat, named, lease_seconds())
-        if not beat.launcher:
-            return reply
-        check, drain = clusters.is_asked(connection, worker_id)
-    # Jobs are locked before attempts, and in order: what is said of them has transactions of its own.
-    with db.transaction() as connection:
-        pods.say(connection, worker_id, [(decode_attempt(one.attempt), one) for one in beat.waits])
-    if beat.trouble:
-        with db.transaction() as connection:
-            pods.trouble(connection, worker_id, beat.trouble)
-    return reply.model_copy(update={"check": check, "drain": drain or reply.drain})
-
-
-@router.post("/append")
-def append(db: Db, caller: WorkerOrAttempt, batch: AppendBatch) -> Appended:
-    """Store log lines, metrics and progress of attempts that hold their lease."""
-    named = [(decode_attempt(one.attempt), one) for one in batch.appends]
-    with db.transaction() as connection:
-        lost = streams.append(connection, holder(caller), named)
-    return Appended(lost=tuple(str(attempt) for attempt in lost))
-
-
-@router.post("/checkpoint")
-def checkpoint(db: Db, caller: WorkerOrAttempt, published: PublishCheckpoint) -> CheckpointCommitted:
-    """Make an uploaded artifact the newest checkpoint of its job. 409 `lease_lost` when the attempt is no longer it."""
-    attempt = decode_attempt(published.attempt)
-    with db.transaction() as connection:
-        fence.require(fence.hold(connection, holder(caller), [attempt]), attempt)
-        made, superseded = checkpoints.commit(connection, attempt, published.step, published.artifact)
-    return CheckpointCommitted(artifact=encode("a", made), superseded=tuple(superseded))
-
-
-@router.post("/resumed", status_code=204)
-def resumed(db: Db, caller: WorkerOrAttempt, told: Resumed) -> None:
-    """The attempt goes on from another checkpoint, or another copy, than its lease named first. 409 `lease_lost`."""
-    attempt = decode_attempt(told.attempt)
-    with db.transaction() as connection:
-        attempts.resumed(connection, holder(caller), attempt, told)
-
-
-@router.post("/staged", status_code=204)
-def staged(db: Db, caller: WorkerOrAttempt, told: StagedInputs) -> None:
-    """The attempt has its inputs. Copies in which it has found damage are checked. 409 `lease_lost`."""
-    attempt = decode_attempt(told.attempt)
-    with db.transaction() as connection:
-        fence.require(fence.hold(connection, holder(caller), [attempt]), attempt)
-        damaged = inputs.staged(connection, attempt, told)
-    for copy in damaged:  # jobs are made without a lock on the attempt
-        with db.transaction() as connection:
-            doubts.look_into(connection, *copy)
-
-
-@router.post("/report")
-def report(db: Db, caller: WorkerOrAttempt, batch: ReportBatch) -> Reported:
-    """End attempts and, with `slots`, claim new ones in the same transaction."""
-    worker_id = decode("w", batch.worker)
-    reports = [(decode_attempt(one.attempt), one) for one in batch.reports]
-    with db.transaction() as connection:
-        reported = attempts.report(connection, holder(caller, worker_id), reports)
-        if not batch.slots:
-            return reported
-        _only_workers(caller)
-        pool_id = pools.pool_of(connection, worker_id)
-        leases = attempts.claim(connection, worker_id, pool_id, batch.slots, lease_seconds())
-    return Reported(lost=reported.lost, leases=leases)
+        tokens.require_installation(connection, caller.workspace_id)
+        row_id, view = pools.drain(connection, worker_id)
+        notify(connection, {WORKERS: [row_id]})
+    return view

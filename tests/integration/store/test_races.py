@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from orchestrator.api.routes.workers import heartbeat
+from orchestrator.api.routes.protocol import heartbeat
 from orchestrator.domain.errors import Conflict, ServerUnavailable
 from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, PodWait, Report
@@ -19,7 +19,6 @@ from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.store import attempts, checkpoints, idempotency, jobs, models, moves, pools, queue, standby, streams
 from orchestrator.store.fence import Holder, hold
 from orchestrator.store.notify import WORKERS
-from orchestrator.store.tokens import Principal
 from tests.integration.store.plane import LEASE, Plane, command, upload
 
 _BLOCKED = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -370,11 +369,10 @@ def test_what_is_said_waits_for_a_job_without_holding_its_attempt(plane: Plane) 
     attempt = plane.running(launcher)
     wait = PodWait(attempt=str(attempt), reason=Reason.UNSCHEDULABLE, message="0/3 nodes")
     said = Heartbeat(worker=encode("w", launcher), attempts=(str(attempt),), launcher=True, waits=(wait,))
-    caller = Principal(token_id=0, workspace_id=plane.workspace, workspace="vision", user="launcher", role="worker")
     with ThreadPoolExecutor(1) as pool:
         with plane.database.transaction() as connection:  # the report of a pod, which takes the job first
             attempts.standing(connection, [attempt.job_id])
-            beat = pool.submit(heartbeat, plane.database, caller, said)
+            beat = pool.submit(heartbeat, plane.database, said)
             _until_blocked(plane)
             assert hold(connection, Holder(attempt=attempt), [attempt]) == {attempt}
         assert beat.result(30).lost == ()

@@ -1,0 +1,40 @@
+"""Pools: made by administrators, seen by everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from cloud_adapters.registry import check_store
+from orchestrator.api.auth import Admin, Viewer
+from orchestrator.api.dependencies import Db, IdempotencyKey, fingerprint
+from orchestrator.domain.views import CreatePool, Page, PoolView
+from orchestrator.queues import queue_for_pool
+from orchestrator.store import audit, idempotency, pools, tokens
+
+router = APIRouter(prefix="/v1", tags=["operations"])
+
+
+@router.get("/pools")
+def list_pools(db: Db, caller: Viewer) -> Page[PoolView]:  # noqa: ARG001 - asking for the caller is the check
+    """All pools with their capacity. Pools belong to the installation and are the same for every workspace."""
+    with db.transaction() as connection:
+        return Page(items=tuple(pools.views(connection, queue_for_pool)))
+
+
+@router.post("/pools", status_code=201)
+def create_pool(request: Request, db: Db, caller: Admin, key: IdempotencyKey, pool: CreatePool) -> PoolView:
+    """Add a pool. Its store is not contacted, but its address must be one that may be used."""
+    check_store(pool.store)
+    with db.transaction() as connection:
+        tokens.require_installation(connection, caller.workspace_id)
+
+        def effect() -> dict[str, Any]:
+            pools.create(connection, pool)
+            audit.about(pool.name)
+            made = next(view for view in pools.views(connection, queue_for_pool) if view.name == pool.name)
+            return made.model_dump(mode="json")
+
+        body = fingerprint(request, pool.model_dump_json().encode())
+        return PoolView.model_validate(idempotency.once(connection, caller.workspace_id, key, body, effect))
