@@ -35,6 +35,9 @@ RUN case "$NEUTRINO_LEARN" in \
       *) echo "NEUTRINO_LEARN is $NEUTRINO_LEARN; it can be cpu, cuda or none." >&2; exit 1 ;; \
     esac \
     && python -m pip --python /opt/neutrino/bin/python install ".[$extras]" \
+    # A sixth of it all would be tests of these packages. Licences stay.
+    && find /opt/neutrino/lib -type d '(' -name tests -o -name test ')' -not -path '*.dist-info/*' -prune -exec rm -r {} + \
+    && find /opt/neutrino/lib -path '*/torch/bin/*' -not -name torch_shm_manager -delete \
     && (python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib || true)
 
 # The code, alone: a small layer on top of the large one, the same in both images.
@@ -51,11 +54,12 @@ LABEL org.opencontainers.image.title="Neutrino" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${NEUTRINO_REVISION}"
-# Written by hand, because not every base has useradd.
+# Written by hand, because not every base has useradd. Where a platform picks another account, it is of group 0.
 RUN echo 'neutrino:x:10001:10001::/tmp:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'neutrino:x:10001:' >> /etc/group \
     && mkdir -p /var/lib/neutrino \
-    && chown 10001:10001 /var/lib/neutrino
+    && chown 10001:0 /var/lib/neutrino \
+    && chmod 775 /var/lib/neutrino
 ENV HOME=/tmp \
     NEUTRINO_ALIVE_FILE=/tmp/neutrino-alive \
     PATH=/opt/neutrino/bin:$PATH \
