@@ -75,7 +75,7 @@ def _preview(client: Client, spec: JobSpec) -> None:
     """What differs from the last job of this name, and where the job would go."""
     from orchestrator.domain.document import parse
 
-    last = next(iter(client.jobs.list(name=spec.name, limit=1)), None)
+    last = next(iter(client.jobs.list(name=spec.name, kind=spec.kind, limit=1)), None)
     view: Any = last.refresh().view if last is not None else None
     before = _comparable(parse(view.document)) if view is not None else ""
     write(f"{spec.kind} {spec.name}: {f'compared with {last.id}' if last else 'the first of this name'}\n")

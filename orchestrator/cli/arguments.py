@@ -23,6 +23,21 @@ def connect() -> Client:
     return Client(retries=BRIEF_RETRIES)
 
 
+def rate(text: str | None, option: str = "--limit") -> int | None:
+    """Bytes per second. Raises BadParameter."""
+    if text is None:
+        return None
+    from orchestrator.domain.quantities import parse_memory
+
+    try:
+        found = parse_memory(text.removesuffix("/s"))
+    except ValueError:
+        found = 0
+    if found <= 0:
+        raise typer.BadParameter(f"{text!r} is not a rate; write 50MB/s or 1GiB/s.", param_hint=option)
+    return found
+
+
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
     """`KEY=VALUE` options as a dict. Raises BadParameter for one without `=`."""
     found = {}

@@ -65,7 +65,7 @@ def add(
     """
     from orchestrator.domain.pods import CreateCluster
 
-    given = {
+    given: dict[str, Any] = {
         "name": name,
         "kind": kind,
         "cluster": cluster,
@@ -76,7 +76,7 @@ def add(
         "context": context,
         "namespace": namespace,
     }
-    wanted = CreateCluster.model_validate({key: value for key, value in given.items() if value is not None})
+    wanted = CreateCluster(**{key: value for key, value in given.items() if value is not None})
     with connect() as client:
         made = client.clusters.add(wanted)
     note(f"Next: neutrino pool create POOL --cluster {made.name} --store URI, then start its launcher.", style="dim")

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from orchestrator.cli.arguments import connect
 from orchestrator.cli.output import Format, Output, ago, draw, emit_data
 
 if TYPE_CHECKING:
+    from orchestrator.domain.pods import ClusterView
     from orchestrator.domain.views import ComponentView, PoolView
     from orchestrator.sdk.client import Client
 
-_ESSENTIAL = {"scheduler": "Start one: `neutrino up`, or look at its pod's log."}
+_NO_SCHEDULER = "Start one: `neutrino up`, or look at its pod's log."
+_NO_LAUNCHER = "Start one with NEUTRINO_POOL naming a pool of this cluster, or look at its pod's log."
 _STORE = "Look at the API's credentials and at the address of the pool's store (`neutrino pool list -o wide`)."
 _NO_WORKER = "Start one: `neutrino up --workers 1`, or scale the pool's deployment."
 _ICON = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
@@ -35,8 +38,8 @@ class Finding:
 def doctor(output: Output = Format.TABLE) -> None:
     """Check that everything works, with a fix for each fault.
 
-    Profile, API, database, token, scheduler, broker, object stores, workers, pools and GPUs. The exit code is 1
-    when something essential is broken.
+    Profile, API, database, token, scheduler, broker, object stores, workers, pools, clusters and GPUs. The exit
+    code is 1 when something essential is broken.
     """
     findings = list(_examine())
     if output in {Format.JSON, Format.YAML}:
@@ -66,10 +69,9 @@ def _tell(finding: Finding, width: int) -> None:
 def _examine() -> Iterator[Finding]:
     """The checks in the order of the path of a job. What cannot be asked because the API is away is left out."""
     from orchestrator.domain.errors import NeutrinoError
-    from orchestrator.sdk.client import Client
 
     try:
-        client = Client()
+        client = connect()
     except NeutrinoError as error:
         yield Finding("profile", "broken", error.message, error.hint)
     else:
@@ -103,9 +105,7 @@ def _token(client: Client) -> Iterator[Finding]:
 def _parts(client: Client) -> Iterator[Finding]:
     """What the parts of the control plane have last said of themselves, and whether somebody can run jobs."""
     status = client.status()
-    for kind, fix in _ESSENTIAL.items():
-        parts = [part for part in status.components if part.kind == kind]
-        yield _one_is_enough(kind, parts, fix)
+    yield _scheduler([part for part in status.components if part.kind == "scheduler"])
     yield _broker([part for part in status.components if part.kind == "broker"])
     yield from _stores(client, status.components)
     workers = list(client.workers.list())
@@ -117,13 +117,15 @@ def _parts(client: Client) -> Iterator[Finding]:
     detail = ", ".join(pool.name for pool in pools) or "none"
     yield Finding("pools", "ok", detail) if pools else Finding("pools", "broken", detail, "neutrino pool create")
     yield from (_gpu_pool(pool) for pool in pools if pool.gpu)
+    for cluster in client.clusters.list():
+        yield from _cluster(cluster)
 
 
 def _broker(parts: list[ComponentView]) -> Finding:
     """The schedulers say whether it takes their bells. Jobs go on without it, only later."""
     latest = max(parts, key=lambda part: part.seen_at, default=None)
     if latest is None or not latest.healthy:
-        return Finding("broker", "warning", "no scheduler has asked it lately", _ESSENTIAL["scheduler"])
+        return Finding("broker", "warning", "no scheduler has asked it lately", _NO_SCHEDULER)
     if latest.ok:
         return Finding("broker", "ok", latest.detail)
     return Finding("broker", "warning", latest.detail, "Look at Redis and at REDIS_URL. Jobs start later meanwhile.")
@@ -157,7 +159,22 @@ def _gpu_pool(pool: PoolView) -> Finding:
     return Finding("gpu", "warning", f"{pool.name}: no worker with {pool.gpu} is online", fix)
 
 
-def _one_is_enough(kind: str, parts: list[ComponentView], fix: str) -> Finding:
+def _cluster(cluster: ClusterView) -> Iterator[Finding]:
+    """What its launchers found when they last looked. Jobs may run elsewhere meanwhile."""
+    name = f"cluster {cluster.name}"
+    if cluster.pools and not cluster.launchers:
+        yield Finding(name, "warning", "no launcher is online", _NO_LAUNCHER)
+        return
+    failed = [check for check in cluster.checks if not check.ok]
+    yield from (Finding(name, "warning", f"{one.name}: {one.detail}", one.fix) for one in failed)
+    if not failed:
+        seen = f"checked {ago(cluster.checked_at)} ago" if cluster.checked_at else "never checked"
+        yield Finding(name, "ok", f"{cluster.launchers} launchers, {seen}")
+
+
+def _scheduler(parts: list[ComponentView]) -> Finding:
+    """One is enough."""
+    kind, fix = "scheduler", _NO_SCHEDULER
     healthy = [part for part in parts if part.healthy]
     if not parts:
         return Finding(kind, "broken", "none has shown itself", fix)

@@ -30,6 +30,10 @@ _POOLS = (
     Column("SLOTS", lambda pool: str(pool.slots)),
     Column("RUNNING", lambda pool: str(pool.running)),
     Column("DISPATCHED", lambda pool: str(pool.dispatched)),
+    Column("USD/H", lambda pool: "" if pool.usd_per_hour is None else f"{pool.usd_per_hour:.4g}"),
+    Column("SPOT", lambda pool: "yes" if pool.spot else "", wide=True),
+    Column("CLUSTER", lambda pool: pool.cluster or "", wide=True),
+    Column("STORE", lambda pool: pool.store, wide=True),
     Column("QUEUE", lambda pool: pool.queue, wide=True),
 )
 _WORKERS = (
@@ -70,8 +74,12 @@ def create_pool(
         float | None, typer.Option("--usd-per-hour", min=0, help="What one slot costs; the cost of jobs comes from it.")
     ] = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="Its jobs run as pods on this cluster.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="How that names GPUs: eks, gke, aks or generic.")] = "generic",
-    spot: Annotated[bool, typer.Option("--spot", help="Its pods go to spot nodes.")] = False,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="How that names GPUs: eks, gke, aks or generic, the default.")
+    ] = None,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Its machines may be taken back at short notice; only some jobs accept that.")
+    ] = False,
     pods: Annotated[
         Path | None, typer.Option("--pods", metavar="FILE", help="YAML with what else its pods have in common.")
     ] = None,
@@ -79,9 +87,12 @@ def create_pool(
     """Create a pool."""
     from orchestrator.domain.views import CreatePool
 
-    fields: dict[str, Any] = {"name": name, "cloud": cloud, "region": region, "gpu": gpu, "store": store}
+    for option, given in (("--preset", preset), ("--pods", pods)):
+        if cluster is None and given is not None:
+            raise typer.BadParameter("needs --cluster: it is about pods.", param_hint=option)
+    fields: dict[str, Any] = {"name": name, "cloud": cloud, "region": region, "gpu": gpu, "store": store, "spot": spot}
     if cluster is not None:
-        fields |= {"cluster": cluster, "pods": {"preset": preset, "spot": spot} | _read(pods)}
+        fields |= {"cluster": cluster, "pods": ({"preset": preset} if preset else {}) | _read(pods)}
     wanted = CreatePool(**fields, usd_per_hour=usd_per_hour)
     with connect() as client:
         pool = client.pools.create(wanted)
@@ -89,19 +100,18 @@ def create_pool(
 
 
 def _read(path: Path | None) -> dict[str, Any]:
-    import yaml
-
     from orchestrator.domain.errors import FieldError, InvalidSpec
+    from orchestrator.domain.yaml import load_documents
 
     if path is None:
         return {}
     try:
-        found = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        found = load_documents(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeError) as error:
         raise InvalidSpec.of([FieldError(str(path), f"cannot be read: {error}")]) from error
-    if not isinstance(found, dict):
-        raise InvalidSpec.of([FieldError(str(path), "is not a mapping", "Write it as key: value.")])
-    return found
+    if len(found) > 1:
+        raise InvalidSpec.of([FieldError(str(path), "holds several documents", "Give one: the settings of the pods.")])
+    return dict(found[0])
 
 
 def list_workers(output: Output = Format.TABLE) -> None:
@@ -110,7 +120,7 @@ def list_workers(output: Output = Format.TABLE) -> None:
         emit(client.workers.list(), _WORKERS, output)
 
 
-def drain(worker: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, such as w-3.")]) -> None:
+def drain(worker: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, such as w-9rg.")]) -> None:
     """Let a worker save or finish what it runs and take nothing new."""
     with connect() as client:
         now = client.workers.drain(worker)
@@ -146,7 +156,7 @@ def create_token(
     write(f"{created.token}\n")
 
 
-def revoke_token(token: Annotated[str, typer.Argument(metavar="TOKEN-ID", help="Such as t-4.")]) -> None:
+def revoke_token(token: Annotated[str, typer.Argument(metavar="TOKEN-ID", help="Such as t-9rg.")]) -> None:
     """End a token at once."""
     with connect() as client:
         client.tokens.revoke(token)

@@ -37,10 +37,11 @@ def login(
     """Store the API and the token to use, after trying them."""
     from orchestrator.sdk.client import Client
     from orchestrator.sdk.profile import resolve, save
+    from orchestrator.sdk.transport import BRIEF_RETRIES
 
     secret = token or (_ask() if sys.stdin.isatty() else sys.stdin.readline())
     chosen = resolve(url, secret)
-    with Client(chosen.url, chosen.token) as client:
+    with Client(chosen.url, chosen.token, retries=BRIEF_RETRIES) as client:
         me = client.whoami()
     path = save(chosen, name=profile)
     note(f"{me.user} in {me.workspace} ({me.role}). Stored as {profile!r} in {path}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.arguments import Timeout, connect
+from orchestrator.cli.arguments import Timeout, connect, rate
 from orchestrator.cli.output import (
     Column,
     Format,
@@ -64,7 +64,7 @@ def migrate_model(
     move: Annotated[bool, typer.Option("--move", help="Delete the copy that was read, once nothing reads it.")] = False,
     paranoid: Annotated[bool, typer.Option("--paranoid", help="Read everything back.")] = False,
     limit: Annotated[
-        str | None, typer.Option("--limit", metavar="RATE", help="At most so much per second: 50Mi.")
+        str | None, typer.Option("--limit", metavar="RATE", help="At most so much a second, such as 50MB/s.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -78,8 +78,7 @@ def migrate_model(
     Shows what would move, for how long and for how much, and on a terminal asks before it does. Every byte is verified
     before the copy is seen. Ctrl-C detaches and leaves the migration running.
     """
-    from orchestrator.domain.quantities import parse_memory
-
+    most = rate(limit)
     with connect() as client:
         model = client.models.get(ref)
         plan = model.plan(to, source=source, move=move)
@@ -88,8 +87,7 @@ def migrate_model(
             return 0
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             typer.confirm("Migrate?", default=True, abort=True, err=True)
-        rate = None if limit is None else parse_memory(limit)
-        migration = model.migrate(to, source=source, move=move, paranoid=paranoid, limit=rate)
+        migration = model.migrate(to, source=source, move=move, paranoid=paranoid, limit=most)
         if detach:
             write(f"{migration.id}\n")
             return 0

@@ -67,7 +67,7 @@ def create(
     fields |= {"states": [state.upper() for state in on]} if on else {}
     fields["labels"] = dict(text.split("=", 1) for text in label or ())
     with connect() as client:
-        made = client.notifications.create(CreateNotification.model_validate(fields))
+        made = client.notifications.create(CreateNotification(**fields))
     if output in {Format.JSON, Format.YAML}:
         emit_data(plain(made), output)
         return

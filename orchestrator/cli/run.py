@@ -32,6 +32,13 @@ def run(
     cpu: Annotated[float | None, typer.Option("--cpu", help="CPUs it needs.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", metavar="AMOUNT", help="Such as 8Gi.")] = None,
     pool: Annotated[str | None, typer.Option("--pool", help="Only in this pool.")] = None,
+    spot: Annotated[
+        str,
+        typer.Option("--spot", metavar="never|prefer|only", help="Machines that may be taken back at short notice."),
+    ] = "never",
+    max_cost_usd: Annotated[
+        float | None, typer.Option("--max-cost-usd", metavar="USD", help="Stop it when its attempts have cost this.")
+    ] = None,
     retries: Annotated[int, typer.Option("--retries", min=0, help="How often its own errors are tried again.")] = 0,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="DURATION", help="Stop it after 90s, 1h.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the job's id and return at once.")] = False,
@@ -44,6 +51,7 @@ def run(
     from orchestrator.domain.spec import Command, Placement, Resources, Retry
 
     wanted: dict[str, Any] = {"gpu": gpu, "cpu": cpu, "memory": memory}
+    placement: dict[str, Any] = {"pool": pool, "spot": spot, "max_cost_usd": max_cost_usd}
     fields: dict[str, Any] = {"timeout": timeout} if timeout else {}
     spec = Command(
         name=name or _name(command),
@@ -51,7 +59,7 @@ def run(
         env=pairs(env or (), "--env"),
         labels=pairs(label or (), "--label"),
         resources=Resources(**{key: value for key, value in wanted.items() if value is not None}),
-        placement=Placement(pool=pool),
+        placement=Placement(**placement),
         retry=Retry(max=retries),
         **fields,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.arguments import rate
 from orchestrator.cli.bars import speed, transfer_bar
 from orchestrator.cli.output import Column, Format, Output, draw, duration, emit, emit_data, note, size, table, write
 
@@ -57,9 +58,8 @@ def put(
     """Copy a file or a folder of this machine to a store."""
     from orchestrator.sdk import stores
 
-    rate = _rate(limit)
     with _moving(uri) as show:
-        report = stores.put(path, uri, artifact=artifact, paranoid=paranoid, limit=rate, on_progress=show)
+        report = stores.put(path, uri, artifact=artifact, paranoid=paranoid, limit=rate(limit), on_progress=show)
     _done(report)
     write(f"{uri}\n")
 
@@ -73,9 +73,8 @@ def get(
     """Copy a file, a folder or an artifact to this machine."""
     from orchestrator.sdk import stores
 
-    rate = _rate(limit)
     with _moving(source) as show:
-        path, report = stores.get(source, to, paranoid=paranoid, limit=rate, on_progress=show)
+        path, report = stores.get(source, to, paranoid=paranoid, limit=rate(limit), on_progress=show)
     _done(report)
     write(f"{path}\n")
 
@@ -87,9 +86,8 @@ def copy(source: What, destination: Uri, paranoid: Paranoid = False, limit: Limi
     """
     from orchestrator.sdk import stores
 
-    rate = _rate(limit)
     with _moving(source) as show:
-        report = stores.cp(source, destination, paranoid=paranoid, limit=rate, on_progress=show)
+        report = stores.cp(source, destination, paranoid=paranoid, limit=rate(limit), on_progress=show)
     _done(report)
     write(f"{destination}\n")
 
@@ -134,21 +132,6 @@ def _price(cost: EgressPrice) -> str:
     checked += f", seconded by {cost.seconded}" if cost.seconded else ""
     source = f"; {cost.source}, {checked}" if cost.usd else ""
     return f"${cost.usd:.2f} ({cost.route}{source})"
-
-
-def _rate(text: str | None) -> float | None:
-    """Bytes per second. Raises BadParameter."""
-    if text is None:
-        return None
-    from orchestrator.domain.quantities import parse_memory
-
-    try:
-        rate = parse_memory(text.removesuffix("/s"))
-    except ValueError:
-        rate = 0
-    if rate <= 0:
-        raise typer.BadParameter(f"{text!r} is not a rate; write 50MB/s or 1GiB/s.", param_hint="--limit")
-    return float(rate)
 
 
 @contextmanager

@@ -26,21 +26,26 @@ def download(artifact: ArtifactDetail, target: Path, *, near: str | None = None)
     """
     if hashlib.sha256(artifact.manifest.to_bytes()).hexdigest() != artifact.digest:
         raise CorruptArtifact(f"The manifest of {artifact.id} does not match its digest.")
-    _refuse_conflicts(artifact, target)
     try:
+        _refuse_conflicts(artifact, target)
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            yield from _fill(artifact, staging, near)
+            _publish(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
-        raise Conflict(f"{target} cannot be written: {error.strerror}.", hint="Choose another folder.") from error
-    try:
-        for file in artifact.manifest.files:
-            local = staging / file.path
-            local.parent.mkdir(parents=True, exist_ok=True)
-            yield from _fetch(artifact.id, file, local, near)
-        _publish(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        hint = "Make room there, or choose another folder."
+        raise Conflict(f"{target} cannot be written: {error.strerror}.", hint=hint) from error
     return target
+
+
+def _fill(artifact: ArtifactDetail, folder: Path, near: str | None) -> Steps[None]:
+    for file in artifact.manifest.files:
+        local = folder / file.path
+        local.parent.mkdir(parents=True, exist_ok=True)
+        yield from _fetch(artifact.id, file, local, near)
 
 
 def _refuse_conflicts(artifact: ArtifactDetail, target: Path) -> None:

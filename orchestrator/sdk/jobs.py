@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import NotFound, nearest
 from orchestrator.domain.moves import MoveView
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import JobState
@@ -34,13 +33,19 @@ View = TypeVar("View", bound=JobAccepted | JobSummary)
 _BATCH = 500  # documents in one request: each batch is accepted as a whole or not at all
 
 
+class UnknownMetric(NotFound, KeyError):
+    """The job has logged nothing under this name. It is also a KeyError, because metrics are a mapping."""
+
+    code = "unknown_metric"
+
+
 class Metrics(dict[str, MetricSeries]):
-    """The series of a job by name: `metrics["val/accuracy"].last`."""
+    """The series of a job by name: `metrics["val/accuracy"].last`. Raises UnknownMetric."""
 
     def __missing__(self, name: str) -> MetricSeries:
-        close = difflib.get_close_matches(name, self, n=1)
-        known = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(self)) or 'none yet'}"
-        raise KeyError(f"no metric {name!r}; {known}")
+        guess = nearest(name, self)
+        hint = f"Did you mean {guess!r}?" if guess else f"There are: {', '.join(sorted(self)) or 'none yet'}."
+        raise UnknownMetric(f"No metric {name!r}.", hint=hint, suggestions=[guess] if guess else [])
 
 
 class JobHandle(Bound[D]):

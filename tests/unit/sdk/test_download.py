@@ -108,6 +108,28 @@ def test_a_download_onto_a_file_is_refused(api: ScriptedApi, version: ModelVersi
         version.download(tmp_path / "home")
 
 
+def test_a_disk_that_is_full_is_no_fault_of_neutrino(
+    api: ScriptedApi, version: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path / "full"))
+    (tmp_path / "full" / "README.md").symlink_to("/dev/full")
+    api.answers(_detail(), Reply(chunks=(CARD,)))
+    with pytest.raises(Conflict, match="No space left"):
+        version.download(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(api: ScriptedApi, version: ModelVersion, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "model").write_bytes(b"mine")
+    api.answers(_detail(), Reply(chunks=(CARD,)), Reply(chunks=(WEIGHTS,)))
+    with pytest.raises(Conflict, match="cannot be written"):
+        version.download(home)
+    assert (home / "model").read_bytes() == b"mine"
+
+
 def test_a_download_that_keeps_breaking_is_given_up(api: ScriptedApi, version: ModelVersion, tmp_path: Path) -> None:
     api.answers(_detail(), Reply(chunks=(b"#",), cut=True))
     with pytest.raises(ServerUnavailable, match="broke off"):

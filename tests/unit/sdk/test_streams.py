@@ -197,8 +197,10 @@ def test_metrics_name_the_nearest_when_one_is_missing(api: ScriptedApi, job: Job
     series = {"name": "val/accuracy", "last": 0.99, "min": 0.5, "max": 0.99, "points": [[1, 0.5], [2, 0.99]]}
     api.answers(Reply(json=[series]))
     assert job.metrics["val/accuracy"].last == 0.99
-    with pytest.raises(KeyError, match="val/accuracy"):
+    with pytest.raises(KeyError, match="val/accuracy") as missing:
         job.metrics["val/acuracy"]
+    assert isinstance(missing.value, NotFound)
+    assert missing.value.suggestions == ["val/accuracy"]
 
 
 def test_a_job_without_a_model_says_how_to_get_one(api: ScriptedApi, job: JobHandle) -> None:
