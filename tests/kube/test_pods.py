@@ -251,7 +251,7 @@ def test_a_bare_torchrun_trains_on_all_nodes(field: Field, pool: str) -> None:
     job = field.run("torchrun", "--no-python", "python", "-c", program, resources=Resources(nodes=2, memory=4 * 2**30))
     (view,) = field.ended(job)
     assert view.state is JobState.SUCCEEDED, view.message
-    assert "sum 3 of 2" in [line.text for line in job.logs()]
+    assert {"[node0] sum 3 of 2", "[node1] sum 3 of 2"} <= {line.text for line in job.logs()}
 
 
 def test_the_command_line_adds_checks_and_removes(
