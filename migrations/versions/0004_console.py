@@ -66,17 +66,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_sessions_workspace", "sessions", ["workspace_id", "id"], unique=False)
     op.create_table(
-        "sign_ins",
-        sa.Column("state", sa.LargeBinary(), nullable=False, comment="SHA-256 of what the provider sends back"),
-        sa.Column("nonce", sa.Text(), nullable=False),
-        sa.Column("verifier", sa.Text(), nullable=False, comment="of PKCE"),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
-        sa.PrimaryKeyConstraint("state", name=op.f("pk_sign_ins")),
-        comment="people who are at their identity provider just now",
-    )
-    op.create_table(
         "failed_sign_ins",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True, start=1048576), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
@@ -214,6 +203,6 @@ def downgrade() -> None:
     op.drop_column("jobs", "max_cost_usd")
     op.drop_column("pools", "spot")
     op.drop_column("pools", "usd_per_hour")
-    for table in ("saved_views", "audit", "audit_heads", "failed_sign_ins", "sign_ins", "sessions"):
+    for table in ("saved_views", "audit", "audit_heads", "failed_sign_ins", "sessions"):
         op.drop_table(table)
     op.execute("DROP FUNCTION refuse_audit_change()")

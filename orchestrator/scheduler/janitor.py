@@ -19,7 +19,7 @@ from cloud_adapters.transfer import Options
 from orchestrator import settings
 from orchestrator.domain.errors import Conflict, NeutrinoError, ServerUnavailable
 from orchestrator.scheduler.loop import Every
-from orchestrator.store import garbage, replicas, transfers
+from orchestrator.store import garbage, replicas, transfers, usage
 from orchestrator.store.garbage import Garbage
 from orchestrator.store.session import Database
 
@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 _CLEAN_SECONDS = 1.0
 _CHECK_SECONDS = 5.0
 _SEARCH_SECONDS = 60.0
+_USAGE_SECONDS = 10.0
 _AT_ONCE = 20
+_ATTEMPTS_AT_ONCE = 5_000
 _CHECKS_AT_ONCE = 2
 _OWNER = "artifacts/.neutrino"
 """Holds the id of the installation whose uploads lie in a store; only that one looks for unreferenced ones."""
@@ -42,6 +44,7 @@ class Janitor:
             Every(_CLEAN_SECONDS, lambda: clean(database)),
             Every(_CHECK_SECONDS, lambda: check_next(database)),
             Every(_SEARCH_SECONDS, lambda: search(database)),
+            Every(_USAGE_SECONDS, lambda: add_up(database)),
         ]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
@@ -120,6 +123,14 @@ def check_next(database: Database) -> None:
             store=due.store,
             model=due.model,
         )
+
+
+def add_up(database: Database) -> None:
+    """Add what ended attempts have used to what their days have."""
+    full = True
+    while full:
+        with database.transaction() as connection:
+            full = usage.add_up(connection, _ATTEMPTS_AT_ONCE) >= _ATTEMPTS_AT_ONCE
 
 
 def search(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What jobs have cost: over time, by cloud, pool, user, kind, name or label."""
+"""What jobs have cost: over time, by cloud, pool, user, kind, name, label or workspace."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from fastapi.responses import Response
 from orchestrator.dashboard.access import Db, Viewer
 from orchestrator.dashboard.recent import Recent
 from orchestrator.dashboard.render import render
-from orchestrator.store import cost
+from orchestrator.domain import roles
+from orchestrator.store import cost, tokens
 from orchestrator.store.cost import Spent
 
 router = APIRouter()
 
 _SHOWN = 7
 _OTHER = "(others)"
-_KEEP_SECONDS = 15.0  # a month of a busy installation is half a million attempts to add up
+_KEEP_SECONDS = 15.0  # a quarter of a year by names of jobs can be hundreds of thousands of rows
 _WIDTH, _HEIGHT = 1000.0, 180.0
 
 
@@ -55,9 +56,9 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table, and a colour of the chart."""
+    """A row of the table, and a colour of the chart; a key of None stands for all others."""
 
-    key: str
+    key: str | None
     usd: float
     hours: float
     attempts: int
@@ -80,19 +81,19 @@ class Account:
 def account(rows: Sequence[Spent], since: datetime, span: Span) -> Account:
     """Sum up and draw: the largest keys have a colour each, the rest share one."""
     measure: Literal["usd", "hours"] = "usd" if any(row.usd for row in rows) else "hours"
-    sums: dict[str, list[float]] = {}
+    sums: dict[str | None, list[float]] = {}
     for row in rows:
         line = sums.setdefault(row.key, [0.0, 0.0, 0])
         line[0], line[1], line[2] = line[0] + row.usd, line[1] + row.hours, line[2] + row.attempts
     lines = [Line(key, usd, hours, int(attempts)) for key, (usd, hours, attempts) in sums.items()]
-    lines.sort(key=lambda line: (-getattr(line, measure), line.key))
-    rank = {line.key: index for index, line in enumerate(lines[:_SHOWN])}
+    lines.sort(key=lambda line: (line.key is None, -getattr(line, measure), line.key))
+    rank: dict[str | None, int] = {line.key: index for index, line in enumerate(lines[:_SHOWN]) if line.key is not None}
     step = timedelta(hours=1) if span.unit == "hour" else timedelta(days=1)
     columns: list[Counter[int]] = [Counter() for _ in range(span.steps + 1)]
     for row in rows:
         columns[min(span.steps, int((row.at - since) / step))][rank.get(row.key, _SHOWN)] += getattr(row, measure)
     top = max((sum(column.values()) for column in columns), default=0.0)
-    names = [line.key or "(none)" for line in lines[:_SHOWN]] + [_OTHER]
+    names = [*(key or "(none)" for key in rank), *[_OTHER] * (_SHOWN + 1 - len(rank))]
     bars = []
     width = _WIDTH / len(columns)
     for index, column in enumerate(columns):
@@ -119,8 +120,9 @@ def account(rows: Sequence[Spent], since: datetime, span: Span) -> Account:
 def costs(
     request: Request, db: Db, viewer: Viewer, span: str = "7d", by: str = "pool", label: str | None = None
 ) -> Response:
-    """The cost of the workspace."""
-    span, by = span if span in SPANS else "7d", by if by in cost.BY else "pool"
+    """The cost of the workspace; for admins of the one that came with the installation, also that of all of them."""
+    kinds = [each for each in cost.BY if each != "workspace" or roles.allows(viewer.role, "admin")]
+    span, by = span if span in SPANS else "7d", by if by in kinds else "pool"
     chosen = SPANS[span]
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     start = now if chosen.unit == "hour" else now.replace(hour=0)
@@ -129,11 +131,13 @@ def costs(
 
     def look() -> tuple[Account, cost.Total, Sequence[str]]:
         with db.transaction() as connection:
+            if by == "workspace":
+                tokens.require_installation(connection, viewer.workspace_id)
             known = cost.label_keys(connection, viewer.workspace_id)
             key = label if label is not None else (known[0] if known else "")
             rows = cost.spent(
                 connection,
-                viewer.workspace_id,
+                None if by == "workspace" else viewer.workspace_id,
                 since=since,
                 unit=chosen.unit,
                 by=by,
@@ -153,7 +157,7 @@ def costs(
         span=span,
         spans=SPANS,
         by=by,
-        kinds=cost.BY,
+        kinds=kinds,
         width=_WIDTH,
         height=_HEIGHT,
         shown=_SHOWN,

@@ -36,7 +36,15 @@ def workspace(api: Api, database: Database) -> int:
 
 @pytest.mark.parametrize(
     ("by", "key"),
-    [("cloud", "local"), ("pool", "local"), ("user", "ada"), ("kind", "Command"), ("job", "long"), ("label", "vision")],
+    [
+        ("workspace", "vision"),
+        ("cloud", "local"),
+        ("pool", "local"),
+        ("user", "ada"),
+        ("kind", "Command"),
+        ("job", "long"),
+        ("label", "vision"),
+    ],
 )
 def test_hours_and_dollars_are_shared_out_over_days(database: Database, workspace: int, by: str, key: str) -> None:
     with database.transaction() as connection:
@@ -60,3 +68,12 @@ def test_what_began_before_the_span_counts_from_its_beginning(database: Database
 def test_the_page_shows_them_to_the_workspace_alone(workspace: int, sign_in: SignIn) -> None:
     assert "$24.00" in sign_in("viewer").get("/cost?by=user&span=7d").text
     assert "$24.00" not in sign_in("stranger").get("/cost?by=user&span=7d").text
+
+
+def test_all_workspaces_are_for_admins_of_the_installation(workspace: int, sign_in: SignIn) -> None:
+    admin, stranger = sign_in("admin"), sign_in("stranger")
+    page = admin.get("/cost?by=workspace&span=7d")
+    assert "by workspace" in page.text
+    assert "$24.00" in page.text
+    assert stranger.get("/cost?by=workspace&span=7d").status_code == 403
+    assert "by pool" in sign_in("operator").get("/cost?by=workspace&span=7d").text
