@@ -147,8 +147,8 @@ class Attempt:
             self._host.shipper.poke()
 
     def want_checkpoint(self) -> None:
-        """Tell the program that a checkpoint is wanted now."""
-        if self._running:
+        """Tell the program that a checkpoint is wanted now; one that is just being stored will do."""
+        if self._running and not self._checkpoints:
             self._watched.want()
 
     def take_checkpoints(self) -> None:

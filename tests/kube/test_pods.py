@@ -48,6 +48,24 @@ def test_a_job_runs_in_a_pod_and_leaves_nothing(field: Field, pool: str) -> None
     assert "s3cret" not in str([pod["spec"]["containers"][0]["env"] for pod in field.cluster.pods(job=f"{job.id}-1")])
 
 
+def test_a_pod_takes_a_checkpoint_when_it_is_asked_and_another_pod_reads_that(field: Field, pool: str) -> None:
+    program = (
+        "echo up; until test -e WANTED; do sleep 0.1; done; mkdir 7; echo saved > 7/s; touch 7/DONE; exec sleep 999"
+    )
+    job = field.run("sh", "-c", f"cd $NEUTRINO_CHECKPOINT_DIR; {program}", runtime="pod")
+    field.running(job, "up")
+    job.checkpoint()
+    (made,) = until(lambda: [one for one in job.artifacts if one.kind == "checkpoint"])
+    assert made.step == 7
+    address = f"artifact://{made.id}"
+    reader = field.run("sh", "-c", "cat $NEUTRINO_INPUTS_DIR/state/s", runtime="pod", inputs={"state": address})
+    (view,) = field.ended(reader)
+    assert view.state is JobState.SUCCEEDED, view.message
+    assert "saved" in [line.text for line in reader.logs()]
+    job.cancel()
+    assert field.ended(job)[0].state is JobState.CANCELLED
+
+
 def test_a_secret_that_the_pool_does_not_lend_is_refused(field: Field, pool: str) -> None:
     (view,) = field.ended(field.run("true", secrets={"HUB": "others/token"}))
     assert (view.state, view.reason) == (JobState.FAILED, Reason.POD_REFUSED)
