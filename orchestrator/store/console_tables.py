@@ -7,50 +7,32 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
-    Identity,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
-    func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.store.tables import FIRST_ID, metadata
-
-
-def _id() -> Column[int]:
-    return Column("id", BigInteger, Identity(always=True, start=FIRST_ID), primary_key=True)
-
-
-def _text(name: str, comment: str | None = None) -> Column[str]:
-    return Column(name, Text, nullable=False, comment=comment)
-
-
-def _now(name: str) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp())
-
-
-def _workspace() -> Column[int]:
-    return Column("workspace_id", BigInteger, ForeignKey("workspaces.id"), nullable=False)
-
+from orchestrator.store import columns
+from orchestrator.store.columns import metadata
 
 sessions = Table(
     "sessions",
     metadata,
-    _id(),
+    columns.row_id(),
     Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the cookie's secret, which is kept nowhere"),
-    _workspace(),
+    columns.reference("workspace_id", "workspaces.id"),
     Column(
         "token_id", BigInteger, ForeignKey("tokens.id"), comment="the session ends with this token, and has its role"
     ),
-    _text("user_name"),
-    _text("role"),
-    _text("csrf"),
-    _now("created_at"),
+    columns.text("user_name"),
+    columns.text("role"),
+    columns.text("csrf"),
+    columns.time("created_at", now=True),
     Column("expires_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     CheckConstraint("role IN ('viewer', 'submitter', 'operator', 'admin')", name="role_known"),
@@ -58,23 +40,12 @@ sessions = Table(
     Index("ix_sessions_workspace", "workspace_id", "id"),
 )
 
-# Nothing is written here any more: who is at the provider has it in a cookie. It goes when a migration may remove.
-sign_ins = Table(
-    "sign_ins",
-    metadata,
-    Column("state", LargeBinary, primary_key=True, comment="SHA-256 of what the provider sends back"),
-    _text("nonce"),
-    _text("verifier", "of PKCE"),
-    _now("created_at"),
-    comment="people who are at their identity provider just now",
-)
-
 failed_sign_ins = Table(
     "failed_sign_ins",
     metadata,
-    _id(),
-    _text("address"),
-    _now("at"),
+    columns.row_id(),
+    columns.text("address"),
+    columns.time("at", now=True),
     Index("ix_failed_sign_ins_address", "address", "at"),
 )
 
@@ -93,13 +64,13 @@ audit = Table(
     Column("workspace_id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
-    _text("actor"),
-    _text("role"),
-    _text("via"),
-    _text("action"),
-    _text("target"),
+    columns.text("actor"),
+    columns.text("role"),
+    columns.text("via"),
+    columns.text("action"),
+    columns.text("target"),
     Column("detail", JSONB, nullable=False),
-    _text("request_id"),
+    columns.text("request_id"),
     Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the hash before and of this row"),
     PrimaryKeyConstraint("workspace_id", "seq"),
 )
@@ -107,19 +78,40 @@ audit = Table(
 saved_views = Table(
     "saved_views",
     metadata,
-    _workspace(),
-    _text("user_name"),
-    _text("name"),
-    _text("query", "the query string of the list of jobs"),
-    _now("created_at"),
+    columns.reference("workspace_id", "workspaces.id"),
+    columns.text("user_name"),
+    columns.text("name"),
+    columns.text("query", comment="the query string of the list of jobs"),
+    columns.time("created_at", now=True),
     PrimaryKeyConstraint("workspace_id", "user_name", "name"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("workspace_id", BigInteger, nullable=False),
+    columns.text("facet", comment="kind, user, job or label:KEY"),
+    Column("at", DateTime(timezone=True), nullable=False, comment="the day's beginning, UTC"),
+    Column("pool_id", BigInteger, nullable=False),
+    columns.text("key"),
+    Column("hours", Double, nullable=False, comment="of slots"),
+    Column("attempts", BigInteger, nullable=False, comment="that began on that day"),
+    PrimaryKeyConstraint("workspace_id", "facet", "at", "pool_id", "key"),
+    comment="what ended attempts have used, added up by day; once for each facet",
+)
+
+usage_until = Table(
+    "usage_until",
+    metadata,
+    Column("until", DateTime(timezone=True), nullable=False),
+    comment="one row: attempts that ended by then are in `usage`, later ones are not; also the lock of who adds",
 )
 
 job_names = Table(
     "job_names",
     metadata,
     Column("workspace_id", BigInteger, nullable=False),
-    _text("name"),
+    columns.text("name"),
     PrimaryKeyConstraint("workspace_id", "name"),
     comment="every name that a job has had, once; a trigger on jobs fills it. Searching it finds words inside names",
 )

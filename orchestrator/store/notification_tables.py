@@ -17,20 +17,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from orchestrator.store.tables import _counter, _id, _reference, _text, _time, metadata
+from orchestrator.store import columns
+from orchestrator.store.columns import metadata
 
 notifications = Table(
     "notifications",
     metadata,
-    _id(),
-    _reference("workspace_id", "workspaces.id"),
-    _text("name"),
-    _text("kind"),
-    _text("target"),
+    columns.row_id(),
+    columns.reference("workspace_id", "workspaces.id"),
+    columns.text("name"),
+    columns.text("kind"),
+    columns.text("target"),
     Column("secret", Text, comment="signs what a webhook is sent; never shown again"),
     Column("states", ARRAY(Text), nullable=False),
     Column("labels", JSONB, nullable=False),
-    _time("created_at", now=True),
+    columns.time("created_at", now=True),
     UniqueConstraint("workspace_id", "name"),
     CheckConstraint("kind IN ('webhook', 'slack', 'email')", name="kind_known"),
 )
@@ -40,22 +41,22 @@ _UNDER_WAY = text("next_at IS NOT NULL")
 deliveries = Table(
     "deliveries",
     metadata,
-    _id(),
+    columns.row_id(),
     Column("notification_id", BigInteger, ForeignKey("notifications.id", ondelete="CASCADE"), nullable=False),
     Column("job_id", BigInteger, comment="null for a trial"),
     Column("epoch", Integer, nullable=False),
-    _text("state"),
-    _text("reason"),
-    _text("message"),
-    _counter("attempts"),
-    _time("created_at", now=True),
+    columns.text("state"),
+    columns.text("reason"),
+    columns.text("message"),
+    columns.counter("attempts"),
+    columns.time("created_at", now=True),
     Column(
         "next_at",
         DateTime(timezone=True),
         server_default=text("clock_timestamp()"),
         comment="when it is sent next; null once it is delivered or given up",
     ),
-    _time("delivered_at"),
+    columns.time("delivered_at"),
     Column("error", Text),
     Index("ix_deliveries_due", "next_at", postgresql_where=_UNDER_WAY),
     Index("ix_deliveries_notification", "notification_id", "id"),

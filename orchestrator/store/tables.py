@@ -14,57 +14,22 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from orchestrator.domain.state import AttemptState, JobState
-
-FIRST_ID = 32**4  # public ids have five digits from the start
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
-
-
-def _id() -> Column[int]:
-    return Column("id", BigInteger, Identity(always=True, start=FIRST_ID), primary_key=True)
-
-
-def _time(name: str, *, now: bool = False) -> Column[object]:
-    default = func.clock_timestamp() if now else None
-    return Column(name, DateTime(timezone=True), nullable=not now, server_default=default)
-
-
-def _text(name: str, *, default: str | None = None, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable, server_default=default)
-
-
-def _reference(name: str, target: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, ForeignKey(target), nullable=nullable)
-
-
-def _counter(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default=text("0"))
+from orchestrator.store import cluster_tables, columns, console_tables, notification_tables, registry_tables  # noqa: F401 - the rest of `metadata`
+from orchestrator.store.columns import metadata
 
 
 def _one_of(column: str, values: type[JobState | AttemptState]) -> CheckConstraint:
@@ -75,19 +40,19 @@ def _one_of(column: str, values: type[JobState | AttemptState]) -> CheckConstrai
 workspaces = Table(
     "workspaces",
     metadata,
-    _id(),
+    columns.row_id(),
     Column("name", Text, nullable=False, unique=True),
-    _time("created_at", now=True),
+    columns.time("created_at", now=True),
 )
 
 tokens = Table(
     "tokens",
     metadata,
-    _id(),
-    _reference("workspace_id", "workspaces.id"),
-    _text("name"),
-    _text("user_name"),
-    _text("role"),
+    columns.row_id(),
+    columns.reference("workspace_id", "workspaces.id"),
+    columns.text("name"),
+    columns.text("user_name"),
+    columns.text("role"),
     Column(
         "hash",
         LargeBinary,
@@ -95,10 +60,10 @@ tokens = Table(
         unique=True,
         comment="SHA-256 of the secret, which is kept nowhere",
     ),
-    _time("created_at", now=True),
-    _time("expires_at"),
-    _time("last_used_at"),
-    _time("revoked_at"),
+    columns.time("created_at", now=True),
+    columns.time("expires_at"),
+    columns.time("last_used_at"),
+    columns.time("revoked_at"),
     CheckConstraint("role IN ('viewer', 'submitter', 'operator', 'admin', 'worker')", name="role_known"),
     Index("ix_tokens_workspace", "workspace_id", "id"),
 )
@@ -106,13 +71,13 @@ tokens = Table(
 pools = Table(
     "pools",
     metadata,
-    _id(),
+    columns.row_id(),
     Column("name", Text, nullable=False, unique=True),
-    _text("cloud"),
-    _text("region"),
-    _text("gpu", nullable=True),
-    _text("store"),
-    _time("created_at", now=True),
+    columns.text("cloud"),
+    columns.text("region"),
+    columns.text("gpu", nullable=True),
+    columns.text("store"),
+    columns.time("created_at", now=True),
     Column("usd_per_hour", Double, comment="what one slot costs for an hour"),
     Column(
         "spot",
@@ -121,24 +86,24 @@ pools = Table(
         server_default=text("false"),
         comment="its capacity can be taken back at short notice",
     ),
-    _reference("cluster_id", "clusters.id", nullable=True),
+    columns.reference("cluster_id", "clusters.id", nullable=True),
     Column("pods", JSONB, comment="how its pods are made; null for pools of processes"),
 )
 
 workers = Table(
     "workers",
     metadata,
-    _id(),
-    _reference("pool_id", "pools.id"),
-    _text("name"),
-    _text("host"),
+    columns.row_id(),
+    columns.reference("pool_id", "pools.id"),
+    columns.text("name"),
+    columns.text("host"),
     Column("pid", Integer, nullable=False),
     Column("slots", Integer, nullable=False),
-    _text("version"),
+    columns.text("version"),
     Column("gpus", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("draining", Boolean, nullable=False, server_default=text("false")),
-    _time("started_at", now=True),
-    _time("heartbeat_at", now=True),
+    columns.time("started_at", now=True),
+    columns.time("heartbeat_at", now=True),
     CheckConstraint("slots > 0", name="slots_positive"),
     UniqueConstraint("pool_id", "name"),
 )
@@ -154,18 +119,18 @@ job_transitions = Table(
 jobs = Table(
     "jobs",
     metadata,
-    _id(),
-    _reference("workspace_id", "workspaces.id"),
-    _text("name"),
-    _text("kind"),
-    _text("user_name"),
+    columns.row_id(),
+    columns.reference("workspace_id", "workspaces.id"),
+    columns.text("name"),
+    columns.text("kind"),
+    columns.text("user_name"),
     Column("labels", JSONB, nullable=False),
     Column("document", JSONB, nullable=False),
     Column("spec_hash", LargeBinary, nullable=False),
     Column("shape", Text, nullable=False, comment="what placement looks at; jobs of one shape are placed alike"),
-    _text("state", default=JobState.QUEUED.value),
-    _text("reason"),
-    _text("message"),
+    columns.text("state", default=JobState.QUEUED.value),
+    columns.text("reason"),
+    columns.text("message"),
     Column(
         "epoch",
         Integer,
@@ -173,20 +138,20 @@ jobs = Table(
         server_default=text("0"),
         comment="number of the newest attempt; the fencing token",
     ),
-    _reference("pool_id", "pools.id", nullable=True),
-    _counter("user_failures"),
-    _counter("infra_failures"),
-    _counter("preemptions"),
-    _counter("worker_deaths"),
+    columns.reference("pool_id", "pools.id", nullable=True),
+    columns.counter("user_failures"),
+    columns.counter("infra_failures"),
+    columns.counter("preemptions"),
+    columns.counter("worker_deaths"),
     Column("moved_to", Text, comment="the cloud to which a person moved the job, whatever its spec"),
     Column("standby", Text, comment="the cloud to which its checkpoints are copied ahead"),
     Column("max_cost_usd", Double, comment="what all of its attempts together may cost"),
     Column("exit_code", Integer),
-    _time("not_before"),
-    _time("created_at", now=True),
-    _time("dispatched_at"),
-    _time("started_at"),
-    _time("finished_at"),
+    columns.time("not_before"),
+    columns.time("created_at", now=True),
+    columns.time("dispatched_at"),
+    columns.time("started_at"),
+    columns.time("finished_at"),
     Column("traceparent", Text, comment="W3C trace context of the submission"),
     _one_of("state", JobState),
     CheckConstraint(
@@ -249,31 +214,31 @@ attempts = Table(
     metadata,
     Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
     Column("epoch", Integer, nullable=False),
-    _reference("worker_id", "workers.id"),
-    _reference("pool_id", "pools.id"),
-    _text("state", default=AttemptState.RUNNING.value),
-    _text("reason"),
-    _text("message", default=""),
+    columns.reference("worker_id", "workers.id"),
+    columns.reference("pool_id", "pools.id"),
+    columns.text("state", default=AttemptState.RUNNING.value),
+    columns.text("reason"),
+    columns.text("message", default=""),
     Column(
         "token_hash",
         LargeBinary,
         nullable=False,
         comment="SHA-256 of the token that speaks for this attempt only",
     ),
-    _time("lease_expires_at"),
+    columns.time("lease_expires_at"),
     Column("resumed_from_step", BigInteger),
     Column("progress", Double),
     Column("note", Text, comment="what the job last said beside its progress"),
     Column("asked", Text, comment="what the control plane wants of it: checkpoint, move, or cancel"),
-    _time("attached_at"),
+    columns.time("attached_at"),
     Column("node_pods", JSONB, comment="by node, the uid of the pod that runs it: no other one may"),
-    _time("staged_at"),
+    columns.time("staged_at"),
     Column("first_metric_at", Double, comment="seconds since the epoch; of the numbers that the job itself logs"),
     Column("last_metric_at", Double),
     Column("done_nodes", ARRAY(Integer), comment="nodes whose program has ended well, but the first"),
     Column("exit_code", Integer),
-    _time("started_at", now=True),
-    _time("finished_at"),
+    columns.time("started_at", now=True),
+    columns.time("finished_at"),
     PrimaryKeyConstraint("job_id", "epoch"),
     _one_of("state", AttemptState),
     CheckConstraint("(state = 'RUNNING') = (finished_at IS NULL)", name="finished_iff_ended"),
@@ -291,9 +256,9 @@ refusals = Table(
     metadata,
     Column("job_id", BigInteger, nullable=False),
     Column("pool_id", BigInteger, nullable=False),
-    _time("at", now=True),
-    _text("reason"),
-    _text("message"),
+    columns.time("at", now=True),
+    columns.text("reason"),
+    columns.text("message"),
     PrimaryKeyConstraint("job_id", "pool_id"),
     comment="the last time that each pool could not take a job, and why; the next offer is tried first",
 )
@@ -301,14 +266,14 @@ refusals = Table(
 events = Table(
     "events",
     metadata,
-    _id(),
+    columns.row_id(),
     Column("job_id", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
-    _time("at", now=True),
+    columns.time("at", now=True),
     Column("source", Text),
     Column("target", Text, nullable=False),
-    _text("reason"),
-    _text("message"),
+    columns.text("reason"),
+    columns.text("message"),
     Column("actor", Text, nullable=False, comment="who did it: user:ada, dispatcher, worker:w-10001, reconciler"),
     Index("ix_events_job", "job_id", "id"),
 )
@@ -320,7 +285,7 @@ idempotency_keys = Table(
     Column("key", Text, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
     Column("response", JSONB),
-    _time("created_at", now=True),
+    columns.time("created_at", now=True),
     PrimaryKeyConstraint("workspace_id", "key"),
     Index("ix_idempotency_keys_age", "created_at"),
 )
@@ -334,7 +299,7 @@ log_chunks = Table(
     Column("last_line", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("lines", JSONB, nullable=False, comment="[[seconds since the epoch, stream, text], …]"),
-    _time("stored_at", now=True),
+    columns.time("stored_at", now=True),
     PrimaryKeyConstraint("job_id", "epoch", "first_line"),
     UniqueConstraint("job_id", "epoch", "seq"),
 )
@@ -358,7 +323,7 @@ source_files = Table(
     Column("sha256", LargeBinary, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
-    _time("created_at", now=True),
+    columns.time("created_at", now=True),
     PrimaryKeyConstraint("workspace_id", "sha256"),
     comment="files that users named for their jobs; small, and needed wherever the job runs, so they live with it",
 )
@@ -368,9 +333,7 @@ components = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("kind", Text, nullable=False),
-    _time("seen_at", now=True),
+    columns.time("seen_at", now=True),
     Column("detail", Text, nullable=False, server_default=""),
     Column("ok", Boolean, nullable=False, server_default=text("true")),
 )
-
-from orchestrator.store import cluster_tables, console_tables, notification_tables, registry_tables  # noqa: E402, F401 - the rest of `metadata`, which must be whole

@@ -53,7 +53,7 @@ NEEDS = {
 }
 READ_BY_ATTEMPTS = {("GET", "/v1/files/{sha256}"), ("HEAD", "/v1/files/{sha256}")}
 SCRAPED = ("GET", "/metrics")  # by whoever is no attempt
-ATTEMPTS_ONLY = {"/v1/worker/attach"}
+ATTEMPTS_ONLY = {"/v1/worker/attach", "/v1/worker/node"}
 NOTHING = {"job_id": "j-zzzzz", "artifact_id": "a-zzzzz", "worker_id": "w-zzzzz", "token_id": "t-zzzzz"}
 NOTHING |= {"name": "nothing", "version": "1", "path": "x", "sha256": "0" * 64}
 
