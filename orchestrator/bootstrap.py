@@ -24,6 +24,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound
+from orchestrator.domain.faults import field_errors
 from orchestrator.domain.pods import CreateCluster
 from orchestrator.domain.views import CreatePool, CreateToken
 from orchestrator.store import clusters, pools, tokens
@@ -58,13 +59,13 @@ class Wanted:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Wanted:
         """What the environment asks for. Raises NeutrinoError naming the variable that is missing or wrong."""
-        pools, store = _listed(env, _POOLS, TypeAdapter(list[CreatePool])), env.get("NEUTRINO_STORE", "")
+        pools, store = _listed(env, _POOLS, CreatePool), env.get("NEUTRINO_STORE", "")
         if not pools and not store:
             raise NeutrinoError(
                 "NEUTRINO_STORE is not set.",
                 hint="Set it to the URI of the local pool's store, such as file:///var/lib/neutrino.",
             )
-        clusters = _listed(env, _CLUSTERS, TypeAdapter(list[CreateCluster]))
+        clusters = _listed(env, _CLUSTERS, CreateCluster)
         return cls(store, pools, _secret(env, _ADMIN), _secret(env, _WORKER), clusters)
 
 
@@ -120,15 +121,14 @@ def _user() -> str:
         return "admin"
 
 
-def _listed(env: Mapping[str, str], name: str, kind: TypeAdapter[list[Listed]]) -> list[Listed]:
+def _listed(env: Mapping[str, str], name: str, item: type[Listed]) -> list[Listed]:
     try:
-        return kind.validate_json(env.get(name) or "[]")
+        return TypeAdapter(list[item]).validate_json(env.get(name) or "[]")  # type: ignore[valid-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        fault = field_errors(error.errors(include_url=False), list[item])[0]  # type: ignore[valid-type]
         raise NeutrinoError(
-            f"{name} is wrong at {where or 'its start'}: {first['msg']}.",
-            hint=f"It is a JSON list such as {_EXAMPLES[name]}.",
+            f"{name} is wrong at {fault.path or 'its start'}: {fault.message}.",
+            hint=fault.hint or f"It is a JSON list such as {_EXAMPLES[name]}.",
         ) from error
 
 

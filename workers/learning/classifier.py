@@ -15,6 +15,7 @@ from torch import nn
 
 from orchestrator.domain.artifact import MANIFEST_NAME
 from orchestrator.domain.errors import CorruptArtifact
+from orchestrator.domain.faults import field_errors
 from workers.learning.errors import InvalidImages, InvalidModel
 from workers.learning.model import build_model, pick_device
 from workers.learning.model_files import (
@@ -149,8 +150,7 @@ def _read_config(folder: Path) -> ClassifierConfig:
     try:
         return ClassifierConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "document"
+        fault = field_errors(error.errors(include_url=False), ClassifierConfig)[0]
         raise InvalidModel(
-            f"{folder / CONFIG_FILE} does not describe a classifier: {where}: {first['msg']}."
+            f"{folder / CONFIG_FILE} does not describe a classifier: {fault.path or 'document'}: {fault.message}."
         ) from error

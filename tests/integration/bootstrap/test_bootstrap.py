@@ -101,8 +101,11 @@ def test_the_pool_of_one_machine_is_left_as_it_is(database: Database) -> None:
     [
         ({}, "NEUTRINO_STORE is not set"),
         ({"NEUTRINO_POOLS": "[{]"}, "NEUTRINO_POOLS is wrong"),
-        ({"NEUTRINO_POOLS": '[{"name": "gpu"}]'}, "NEUTRINO_POOLS is wrong at 0.store"),
-        ({"NEUTRINO_POOLS": '[{"name": "gpu", "store": "s3://b", "gpu": "L4:x"}]'}, "NEUTRINO_POOLS is wrong at 0.gpu"),
+        ({"NEUTRINO_POOLS": '[{"name": "gpu"}]'}, r"NEUTRINO_POOLS is wrong at \[0\].store: is required"),
+        (
+            {"NEUTRINO_POOLS": '[{"name": "gpu", "store": "s3://b", "gpu": "L4:x"}]'},
+            r"NEUTRINO_POOLS is wrong at \[0\].gpu",
+        ),
         (
             {"NEUTRINO_CLUSTERS": '[{"name": "a", "kind": "eks"}]', "NEUTRINO_STORE": "file:///x"},
             "needs cluster and region",
