@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 import weakref
 from typing import TYPE_CHECKING, Self
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 STALL_S = 20.0
 _HEAD_LIMIT = 64 * 1024
+_HEAD_STEP = 4 * 1024  # most heads fit; of the body, which goes straight to where it is wanted, little comes with them
 _JOIN_BELOW = 128 * 1024
 
 
@@ -55,7 +57,7 @@ class Wire:
             return Response(self, connection, method)
         except OSError as error:
             connection.close()
-            raise TransientStoreError(f"{self.authority}: {error or type(error).__name__}") from error
+            raise _broken(self.authority, error) from error
         except BaseException:
             connection.close()
             raise
@@ -79,19 +81,19 @@ class _Connection:
         try:
             plain = socket.create_connection((host, port), timeout=STALL_S)
         except OSError as error:
-            raise TransientStoreError(f"{host}:{port}: {error}") from error
+            raise _broken(f"{host}:{port}", error) from error
         try:
             check_address(plain.getpeername()[0])  # here, because a name may resolve differently each time
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = tls.wrap_socket(plain, server_hostname=host) if tls else plain
+            self._socket = tls.wrap_socket(plain, server_hostname=host) if tls else _timed_by_the_system(plain)
         except OSError as error:
             plain.close()
-            raise TransientStoreError(f"{host}:{port}: {error}") from error
+            raise _broken(f"{host}:{port}", error) from error
         except BaseException:
             plain.close()
             raise
-        self._buffer = bytearray(_HEAD_LIMIT)
-        self._start = self._end = 0
+        self._flags = 0 if tls else socket.MSG_WAITALL
+        self._held = bytearray()
 
     def send(self, head: bytes, body: Sequence[Bytes], length: int) -> None:
         try:
@@ -107,51 +109,51 @@ class _Connection:
 
     def read_head(self) -> bytes:
         """Everything up to the empty line, which is taken away too."""
-        while (found := self._buffer.find(b"\r\n\r\n", self._start, self._end)) < 0:
-            if self._end == len(self._buffer):
-                raise TransientStoreError("the answer's head is too long")
-            self._fill()
-        head = bytes(self._buffer[self._start : found])
-        self._start = found + 4
-        return head
+        return self._read_until(b"\r\n\r\n")
 
     def read_line(self) -> bytes:
-        while (found := self._buffer.find(b"\r\n", self._start, self._end)) < 0:
-            self._compact()
-            self._fill()
-        line = bytes(self._buffer[self._start : found])
-        self._start = found + 2
-        return line
+        """Everything up to the end of the line, which is taken away too."""
+        return self._read_until(b"\r\n")
 
     def readinto(self, target: memoryview) -> int:
         """What is at hand, else what comes next; 0 when the peer closed."""
-        if held := min(self._end - self._start, len(target)):
-            target[:held] = self._buffer[self._start : self._start + held]
-            self._start += held
+        if held := min(len(self._held), len(target)):
+            target[:held] = self._held[:held]
+            del self._held[:held]
         if held or not len(target):
             return held
-        return self._socket.recv_into(target)
-
-    def drained(self) -> None:
-        """Called between answers, when nothing is left over."""
-        self._compact()
+        return self._socket.recv_into(target, 0, self._flags)
 
     def close(self) -> None:
         self._socket.close()
 
-    def _compact(self) -> None:
-        left = self._end - self._start
-        self._buffer[:left] = self._buffer[self._start : self._end]
-        self._start, self._end = 0, left
-        if left == len(self._buffer):
-            raise TransientStoreError("a line of the answer is too long")
+    def _read_until(self, mark: bytes) -> bytes:
+        while (found := self._held.find(mark)) < 0:
+            if len(self._held) > _HEAD_LIMIT:
+                raise TransientStoreError("a line of the answer is too long")
+            got = self._socket.recv(_HEAD_STEP)
+            if not got:
+                raise TransientStoreError("the connection was closed in the middle of an answer")
+            self._held += got
+        text = bytes(self._held[:found])
+        del self._held[: found + len(mark)]
+        return text
 
-    def _fill(self) -> None:
-        with memoryview(self._buffer) as view:
-            got = self._socket.recv_into(view[self._end :])
-        if not got:
-            raise TransientStoreError("the connection was closed in the middle of an answer")
-        self._end += got
+
+def _timed_by_the_system(plain: socket.socket) -> socket.socket:
+    """Leaves the timeout to the kernel: Python's own asks before each call whether the socket is ready, which doubles
+    the calls, and returns every few KiB of a body, each time to wait for its turn among the threads."""
+    patience = struct.pack("ll", int(STALL_S), int(STALL_S % 1 * 1e6))
+    plain.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        plain.setsockopt(socket.SOL_SOCKET, option, patience)
+    return plain
+
+
+def _broken(peer: str, error: OSError) -> TransientStoreError:
+    if isinstance(error, (TimeoutError, BlockingIOError)):
+        return TransientStoreError(f"{peer} was silent for {STALL_S:.0f} s")
+    return TransientStoreError(f"{peer}: {error or type(error).__name__}")
 
 
 def _close_all(connections: list[_Connection]) -> None:
@@ -210,7 +212,7 @@ class Response:
                 self._finish()
         except OSError as error:
             self.close()
-            raise TransientStoreError(f"{self._wire.authority}: {error or type(error).__name__}") from error
+            raise _broken(self._wire.authority, error) from error
         except BaseException:
             self.close()
             raise
@@ -254,7 +256,6 @@ class Response:
     def _finish(self) -> None:
         connection, self._connection = self._connection, None
         if connection and self._keep:
-            connection.drained()
             self._wire.give_back(connection)
         elif connection:
             connection.close()

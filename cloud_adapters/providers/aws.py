@@ -1,7 +1,7 @@
 """Amazon S3 and everything that speaks its protocol: `s3://bucket/prefix?endpoint=…&region=…`.
 
 boto3 finds credentials, region, profile and endpoint as its users expect, and does control calls; object bytes go
-through `cloud_adapters.wire`, signed by botocore. Docs: the Amazon S3 API Reference.
+through `cloud_adapters.wire` with a signature of our own. Docs: the Amazon S3 API Reference.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import base64
 import binascii
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import boto3
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -24,6 +23,7 @@ from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Pa
 from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
 from cloud_adapters.errors import AccessDenied, InvalidStore, ObjectNotFound, StoreError, TransientStoreError
 from cloud_adapters.faults import store_error
+from cloud_adapters.signature import signed
 from cloud_adapters.streams import md5_of
 from cloud_adapters.wire import Response, Wire
 
@@ -56,13 +56,6 @@ def open_s3(uri: StoreUri) -> S3Store:
     return S3Store(uri, session, client, region)
 
 
-class _Signer(S3SigV4Auth):
-    """Signs headers only: the body is protected by Content-MD5, which is among them, and by TLS."""
-
-    def payload(self, request: AWSRequest) -> str:  # noqa: ARG002 - botocore's signature
-        return "UNSIGNED-PAYLOAD"
-
-
 class S3Store(CloudStore):
     """One bucket, or a prefix in it."""
 
@@ -77,9 +70,8 @@ class S3Store(CloudStore):
         self._lock = threading.Lock()
         with self._control(self.uri):
             url = urlsplit(client.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "k"}))
-        self._origin = f"{url.scheme}://{url.netloc}"
         self._path = url.path[: -len("k")]
-        self._wire = Wire(self._origin)
+        self._wire = Wire(f"{url.scheme}://{url.netloc}")
 
     def checksum(self, data: Bytes) -> bytes:
         return md5_of(data)  # of all digests the one that every server knows which speaks S3
@@ -197,15 +189,15 @@ class S3Store(CloudStore):
         body: Sequence[Bytes] = (),
     ) -> Response:
         target = self._path + quote(self.full_key(key), safe="/~") + (f"?{query}" if query else "")
-        request = AWSRequest(method=method, url=self._origin + target, headers=headers or {})
-        with self._control(key):
-            with self._lock:  # refreshing credentials is not safe from several threads
-                credentials = self._session.get_credentials()
-                frozen = credentials.get_frozen_credentials() if credentials else None
-            if frozen is None:
+        with self._control(key), self._lock:  # refreshing credentials is not safe from several threads
+            credentials = self._session.get_credentials()
+            if credentials is None:
                 raise NoCredentialsError
-            _Signer(frozen, "s3", self.region).add_auth(request)
-        return self._wire.send(method, target, dict(request.headers.items()), body)
+            keys = credentials.get_frozen_credentials()
+        sent = signed(
+            method, self._wire.authority, target, headers or {}, keys=keys, region=self.region, now=datetime.now(UTC)
+        )
+        return self._wire.send(method, target, sent, body)
 
     @contextmanager
     def _control(self, what: str) -> Iterator[None]:

@@ -101,6 +101,8 @@ class LocalStore:
                 raise ObjectNotFound(f"{key}: is a folder")
             if etag is not None and etag != _etag(status):
                 raise PreconditionFailed(f"{key} has changed since it was looked at")
+            if start > status.st_size:
+                raise PreconditionFailed(f"{key} has {status.st_size} bytes, none at {start}")
             return _FileReader(descriptor, key, start, status.st_size if end is None else min(end, status.st_size))
         except BaseException:
             os.close(descriptor)

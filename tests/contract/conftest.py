@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud_adapters.registry import open_store
+from cloud_adapters.retry import Retry
 from cloud_adapters.retrying import RetryingStore
 from tests.contract import servers
 
@@ -63,5 +64,11 @@ def new_uri(running: Servers, tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.fixture
 def new_store(new_uri: Callable[[str], str], tmp_path: Path) -> NewStore:
-    """Makes an empty store of a provider."""
-    return lambda kind: open_store(new_uri(kind), file_roots=[tmp_path])
+    """Makes an empty store of a provider, which is near: it is asked again without much waiting."""
+
+    def make(kind: str) -> RetryingStore:
+        store = open_store(new_uri(kind), file_roots=[tmp_path])
+        store.retry = Retry(base_s=0.01)
+        return store
+
+    return make
