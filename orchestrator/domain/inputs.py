@@ -28,7 +28,9 @@ def reference(text: str) -> Reference:
         return Reference(model=found["name"], version=found["version"])
     if found := _ARTIFACT.fullmatch(text):
         return Reference(artifact=found["id"])
-    raise ValueError(f"{text[:80]!r} names neither a model nor an artifact; write model://digits@3 or artifact://a-10001")
+    raise ValueError(
+        f"{text[:80]!r} names neither a model nor an artifact; write model://digits@3 or artifact://a-10001"
+    )
 
 
 def _is_reference(text: str) -> str:
