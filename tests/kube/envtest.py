@@ -77,24 +77,27 @@ def started(folder: Path) -> Iterator[tuple[KubeApi, str]]:
         yield _api(folder, port), NAMESPACE
     finally:
         for process in reversed(processes):
-            process.terminate()
+            process.kill()  # asked gently, the server would wait a minute for watches that are open
             process.wait(20)
 
 
 def _api(folder: Path, port: int) -> KubeApi:
-    path = folder / "kubeconfig"
+    path, authority = folder / "kubeconfig", folder / "certs" / "apiserver.crt"
+    deadline = time.monotonic() + _PATIENCE
+    while not authority.exists():  # it makes its own
+        assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+        time.sleep(0.1)
     path.write_text(
         f"""
 apiVersion: v1
 kind: Config
 current-context: test
-clusters: [{{name: test, cluster: {{server: "https://127.0.0.1:{port}", insecure-skip-tls-verify: true}}}}]
+clusters: [{{name: test, cluster: {{server: "https://127.0.0.1:{port}", certificate-authority: "{authority}"}}}}]
 users: [{{name: admin, user: {{token: {_TOKEN}}}}}]
 contexts: [{{name: test, context: {{cluster: test, user: admin}}}}]
 """
     )
     api, _ = open_cluster(ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=str(path)))
-    deadline = time.monotonic() + _PATIENCE
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
     while True:
