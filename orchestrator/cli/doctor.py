@@ -124,9 +124,9 @@ def _parts(client: Client) -> Iterator[Finding]:
 def _broker(parts: list[ComponentView]) -> Finding:
     """The schedulers say whether it takes their bells. Jobs go on without it, only later."""
     latest = max(parts, key=lambda part: part.seen_at, default=None)
-    if latest is None or not latest.healthy:
+    if latest is None or not latest.alive:
         return Finding("broker", "warning", "no scheduler has asked it lately", _NO_SCHEDULER)
-    if latest.ok:
+    if latest.state == "well":
         return Finding("broker", "ok", latest.detail)
     return Finding("broker", "warning", latest.detail, "Look at Redis and at REDIS_URL. Jobs start later meanwhile.")
 
@@ -139,7 +139,7 @@ def _stores(client: Client, parts: tuple[ComponentView, ...]) -> Iterator[Findin
         checks = client.pools.check_stores().items
     except PermissionDenied:
         for part in (part for part in parts if part.kind == "store"):
-            ok = part.ok and part.healthy
+            ok = part.state == "well"
             yield Finding("store", "ok" if ok else "broken", f"{part.name}: {part.detail}", None if ok else _STORE)
         return
     for check in checks:
@@ -175,14 +175,14 @@ def _cluster(cluster: ClusterView) -> Iterator[Finding]:
 def _scheduler(parts: list[ComponentView]) -> Finding:
     """One is enough."""
     kind, fix = "scheduler", _NO_SCHEDULER
-    healthy = [part for part in parts if part.healthy]
+    alive = [part for part in parts if part.alive]
     if not parts:
         return Finding(kind, "broken", "none has shown itself", fix)
     latest = max(parts, key=lambda part: part.seen_at)
     seen = f"seen {ago(latest.seen_at)} ago"
-    if not healthy:
+    if not alive:
         return Finding(kind, "broken", f"none is alive, the last was {seen}", fix)
-    return Finding(kind, "ok", f"{len(healthy)} alive, {seen}")
+    return Finding(kind, "ok", f"{len(alive)} alive, {seen}")
 
 
 def _gpu() -> Finding:

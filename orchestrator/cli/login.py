@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,9 +22,6 @@ from orchestrator.cli.output import (
     table,
     write,
 )
-
-if TYPE_CHECKING:
-    from orchestrator.domain.views import ComponentView
 
 
 def login(
@@ -69,12 +66,6 @@ def _count(jobs: int) -> str:
     return f"{jobs:,}+" if jobs >= COUNTED else str(jobs)
 
 
-def _health(part: ComponentView) -> str:
-    if part.gone:
-        return "gone"
-    return "silent" if not part.healthy else "ok" if part.ok else "broken"
-
-
 def status(output: Output = Format.TABLE) -> None:
     """Show the jobs by state and the parts of the platform."""
     with connect() as client:
@@ -88,7 +79,7 @@ def status(output: Output = Format.TABLE) -> None:
     columns = (
         Column("COMPONENT", lambda part: part.name),
         Column("KIND", lambda part: part.kind, wide=True),
-        Column("HEALTH", _health),
+        Column("HEALTH", lambda part: part.state),
         Column("SEEN", lambda part: ago(part.seen_at)),
         Column("DETAIL", lambda part: part.detail),
     )

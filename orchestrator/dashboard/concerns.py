@@ -48,16 +48,16 @@ def _many(count: int, noun: str) -> str:
 def parts(facts: Facts) -> Iterator[Concern]:
     """Parts of the control plane that are not well."""
     for part in facts.components:
-        if not part.ok and part.healthy:
+        if part.state == "broken":
             yield Concern("broken", f"{part.kind.capitalize()} {part.name}", part.detail, at=None)
-        if part.gone and part.kind in _PROCESSES:
+        if part.state == "gone" and part.kind in _PROCESSES:
             yield Concern(
                 "warning",
                 f"{_PROCESSES[part.kind]} {part.name} is gone",
                 "It ended without saying so: it was killed, or its machine is down. Others of its kind go on.",
                 at=part.seen_at,
             )
-    alive = {part.kind for part in facts.components if part.healthy}
+    alive = {part.kind for part in facts.components if part.alive}
     if "scheduler" not in alive:
         yield Concern(
             "broken",

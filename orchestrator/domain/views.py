@@ -344,16 +344,19 @@ class WhoAmI(Model):
 
 
 class ComponentView(Model):
-    """A part of the control plane and when it last showed itself. `ok` is false when it was seen not to work; `gone` is
-    true when it was killed or cut off and others of its kind go on."""
+    """A part of the control plane and when it last showed itself. A broken one was seen not to work; a silent one has
+    said nothing for a while; a gone one was killed or cut off, and others of its kind go on."""
 
     name: str
     kind: str
     seen_at: datetime
-    healthy: bool
+    state: Literal["well", "broken", "silent", "gone"]
     detail: str
-    ok: bool = True
-    gone: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still says how it is."""
+        return self.state in {"well", "broken"}
 
 
 COUNTED = 100_000

@@ -34,26 +34,17 @@ def forget_gone(connection: Connection) -> None:
 
 
 def views(connection: Connection) -> list[ComponentView]:
-    """Every component with its health. One that has said nothing for a whole lease, while others of its kind go on, was
+    """Every component and how it is. One that has said nothing for a whole lease, while others of its kind go on, was
     killed or cut off, and is not missed: it is gone."""
     statement = """
-        SELECT c.*, silent <= :silence AS healthy, silent > :lease AND min(silent) OVER of_kind <= :silence AS gone
+        SELECT name, kind, seen_at, detail, CASE
+          WHEN silent <= :silence AND ok THEN 'well' WHEN silent <= :silence THEN 'broken'
+          WHEN silent > :lease AND min(silent) OVER of_kind <= :silence THEN 'gone' ELSE 'silent' END AS state
         FROM components c, LATERAL (SELECT extract(epoch FROM clock_timestamp() - seen_at)) AS s (silent)
         WINDOW of_kind AS (PARTITION BY kind) ORDER BY kind, name
     """
-    values = {"silence": settings.silence_seconds(), "lease": settings.lease_seconds()}
-    return [
-        ComponentView(
-            name=row.name,
-            kind=row.kind,
-            seen_at=row.seen_at,
-            healthy=row.healthy,
-            detail=row.detail,
-            ok=row.ok,
-            gone=row.gone,
-        )
-        for row in connection.execute(text(statement), values)
-    ]
+    values = {"silence": settings.current().silence_seconds, "lease": settings.current().lease_seconds}
+    return [ComponentView(**row) for row in connection.execute(text(statement), values).mappings()]
 
 
 class StoreToWatch(NamedTuple):

@@ -65,10 +65,9 @@ def _components(connection: Connection) -> Metric:
     )
     counts: dict[tuple[str, str], int] = {}
     for component in components.views(connection):
-        if component.gone:
-            continue
-        key = (component.kind, str(component.healthy and component.ok).lower())
-        counts[key] = counts.get(key, 0) + 1
+        if component.state != "gone":
+            key = (component.kind, str(component.state == "well").lower())
+            counts[key] = counts.get(key, 0) + 1
     for (kind, healthy), count in sorted(counts.items()):
         found.add_metric([kind, healthy], count)
     return found

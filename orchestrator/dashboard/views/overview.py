@@ -63,7 +63,7 @@ def _look(database: Database, workspace_id: int) -> Picture:
     detail = f"{state.connections} of {state.max_connections} connections, {size(state.bytes)}; asked in {took:.0f} ms"
     parts += [_cluster(cluster) for cluster in known_clusters]
     parts.append(
-        ComponentView(name="postgres", kind="database", seen_at=datetime.now(UTC), healthy=True, detail=detail)
+        ComponentView(name="postgres", kind="database", seen_at=datetime.now(UTC), state="well", detail=detail)
     )
     parts.sort(key=lambda part: (_KINDS.index(part.kind) if part.kind in _KINDS else len(_KINDS), part.name))
     return Picture(
@@ -81,13 +81,13 @@ def _cluster(cluster: ClusterView) -> ComponentView:
     """A cluster as a part: its launchers tell what works there."""
     wrong = [f"{check.name}: {check.detail}" for check in cluster.checks if not check.ok]
     launchers = f"{cluster.launchers} launcher{'' if cluster.launchers == 1 else 's'}"
+    watched = cluster.launchers > 0 or not cluster.pools
     return ComponentView(
         name=cluster.name,
         kind="cluster",
         seen_at=cluster.checked_at or cluster.created_at,
-        healthy=cluster.launchers > 0 or not cluster.pools,
+        state="silent" if not watched else "broken" if wrong else "well",
         detail="; ".join(wrong) or ("draining" if cluster.draining else launchers),
-        ok=not wrong,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,9 +16,9 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 def _part(
-    kind: str, *, ok: bool = True, gone: bool = False, healthy: bool = True, detail: str = "fine"
+    kind: str, state: Literal["well", "broken", "silent", "gone"] = "well", detail: str = "fine"
 ) -> ComponentView:
-    return ComponentView(name=f"the-{kind}", kind=kind, seen_at=NOW, healthy=healthy, detail=detail, ok=ok, gone=gone)
+    return ComponentView(name=f"the-{kind}", kind=kind, seen_at=NOW, state=state, detail=detail)
 
 
 def _found(**given: Any) -> list[Concern]:
@@ -40,14 +40,14 @@ def test_when_all_is_well_nothing_is_said() -> None:
     ("given", "kind", "words"),
     [
         ({"components": ()}, "broken", "No scheduler is alive"),
-        ({"components": (_part("scheduler", healthy=False),)}, "broken", "No scheduler is alive"),
+        ({"components": (_part("scheduler", "silent"),)}, "broken", "No scheduler is alive"),
         (
-            {"components": (_part("scheduler"), _part("api", healthy=False, gone=True))},
+            {"components": (_part("scheduler"), _part("api", "gone"))},
             "warning",
             "API the-api is gone",
         ),
         (
-            {"components": (_part("scheduler"), _part("store", ok=False, detail="gone"))},
+            {"components": (_part("scheduler"), _part("store", "broken", detail="gone"))},
             "broken",
             "Store the-store gone",
         ),
