@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import time
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 60.0
 _NAME = "NEUTRINO_ALIVE_FILE"
@@ -23,7 +26,8 @@ _EVERY_SECONDS = 1.0
 
 
 class Alive:
-    """Touches the file when `beat` is called, at most once a second."""
+    """Touches the file when `beat` is called, at most once a second. Where it cannot, the log says why: probes will
+    only see that nobody has touched it."""
 
     def __init__(self) -> None:
         named = os.environ.get(_NAME)
@@ -34,15 +38,25 @@ class Alive:
         """The service has just been around once more."""
         if self._file is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + _EVERY_SECONDS
-            self._file.touch()
+            try:
+                self._file.touch()
+            except OSError as error:
+                log.error("%s: %s cannot be touched: %s", _NAME, self._file, error.strerror)
 
 
 async def keep_beating() -> None:
-    """Beat, and answer probes, for as long as the event loop turns. Ends when it is cancelled."""
+    """Beat, and answer probes, for as long as the event loop turns. Ends when it is cancelled. Raises NeutrinoError
+    when it cannot listen where it is to."""
+    from orchestrator.domain.errors import NeutrinoError  # noqa: PLC0415 - probes run this module, and need it quickly
+    from orchestrator.settings import bind  # noqa: PLC0415
+
     alive = Alive()
-    if bind := os.environ.get(_BIND):
-        host, _, port = bind.rpartition(":")
-        await asyncio.start_server(_answer, host or None, int(port))
+    if where := bind(_BIND):
+        try:
+            await asyncio.start_server(_answer, where[0] or None, where[1])
+        except OSError as error:
+            hint = "Set it to an address of this machine with a port that nobody else has."
+            raise NeutrinoError(f"{_BIND} is {os.environ[_BIND]!r}: {error.strerror}.", hint=hint) from error
     while True:
         alive.beat()
         await asyncio.sleep(_EVERY_SECONDS)

@@ -6,14 +6,13 @@ database are in `orchestrator.store.gauges`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from prometheus_client import REGISTRY, Counter, Histogram, Info, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from orchestrator.domain.errors import NeutrinoError
+from orchestrator.settings import bind
 from orchestrator.version import VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -53,12 +52,9 @@ class _Given:
 def serve() -> None:
     """Answer Prometheus on NEUTRINO_METRICS_BIND (`127.0.0.1:9470`), when that is set, from a thread: for the services
     that serve nothing else. There is no token here; the network has to see to it who gets through."""
-    bind = os.environ.get("NEUTRINO_METRICS_BIND")
-    if bind:
-        host, _, port = bind.rpartition(":")
-        if not (host and port.isdecimal()):
-            raise NeutrinoError(f"NEUTRINO_METRICS_BIND is {bind!r}.", hint="Set it to host:port.")
-        start_http_server(int(port), host)
+    if where := bind("NEUTRINO_METRICS_BIND"):
+        host, port = where
+        start_http_server(port, host or "0.0.0.0")  # noqa: S104 - `:9470` says so
 
 
 def exposition(figures: Iterable[Metric] = ()) -> bytes:

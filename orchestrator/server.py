@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from orchestrator import logs, traces
+from orchestrator import logs, settings, traces
 from orchestrator.api.app import THREADS
 from orchestrator.api.app import create_app as create_api
 from orchestrator.api.middleware import Requests
@@ -59,8 +58,9 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM; streams are ended first, so that their clients go to another replica."""
     logs.configure("api")
-    host, _, port = os.environ.get("NEUTRINO_BIND", DEFAULT_BIND).rpartition(":")
     try:
+        settings.current()
+        host, port = settings.bind("NEUTRINO_BIND", DEFAULT_BIND) or ("", 0)
         traces.configure("api")
         front = Front(Database.from_env(pool_size=THREADS, application="neutrino-api"))
     except NeutrinoError as error:
@@ -68,7 +68,7 @@ def main() -> None:
     config = uvicorn.Config(
         front,
         host=host,
-        port=int(port),
+        port=port,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import MAX_BATCH
+from orchestrator.settings import number
 
 _LONGEST_NAME = 128
 
@@ -40,7 +41,7 @@ class Settings:
         name = env.get("NEUTRINO_WORKER_NAME") or f"{socket.gethostname()}-{pool}"
         return cls(
             api_url=_required(
-                env, "NEUTRINO_API_URL", "Set it to the address of the API, such as http://127.0.0.1:8642."
+                env, "NEUTRINO_API_URL", "Set it to the address of the API, such as http://127.0.0.1:8470."
             ),
             token=_required(
                 env, "NEUTRINO_TOKEN", "Set it to a worker's token: `neutrino token create --role worker`."
@@ -48,11 +49,11 @@ class Settings:
             redis_url=_required(env, "REDIS_URL", "Set it to redis://:password@host:6379/0."),
             pool=pool,
             name=name[:_LONGEST_NAME],
-            slots=int(_number(env, "NEUTRINO_SLOTS", max(2, os.cpu_count() or 2), 1, MAX_BATCH)),
+            slots=int(number(env, "NEUTRINO_SLOTS", max(2, os.cpu_count() or 2), 1, MAX_BATCH)),
             data_dir=Path(_required(env, "NEUTRINO_DATA_DIR", "Set it to a folder for scratch files.")).absolute(),
-            grace=_number(env, "NEUTRINO_GRACE_SECONDS", 10.0, 0, 3600),
-            drain=_number(env, "NEUTRINO_DRAIN_SECONDS", 25.0, 0, 86400),
-            most_processes=int(_number(env, "NEUTRINO_MAX_PROCESSES", 512, 8, 1_000_000)),
+            grace=number(env, "NEUTRINO_GRACE_SECONDS", 10.0, 0, 3600),
+            drain=number(env, "NEUTRINO_DRAIN_SECONDS", 25.0, 0, 86400),
+            most_processes=int(number(env, "NEUTRINO_MAX_PROCESSES", 512, 8, 1_000_000)),
         )
 
 
@@ -60,15 +61,4 @@ def _required(env: Mapping[str, str], name: str, hint: str) -> str:
     value = env.get(name)
     if not value:
         raise NeutrinoError(f"{name} is not set.", hint=hint)
-    return value
-
-
-def _number(env: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
-    text = env.get(name) or str(default)
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not least <= value <= most:
-        raise NeutrinoError(f"{name} is {text!r}.", hint=f"Set it to a number between {least:g} and {most:g}.")
     return value

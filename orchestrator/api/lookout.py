@@ -74,6 +74,8 @@ class Lookout:
                             components.seen(connection, wanted.uri, "store", fault or "answers", ok=not fault)
             except ServerUnavailable:
                 log.warning("the database does not answer")
+            except Exception:
+                log.exception("the look at the stores failed; it goes on")
             self._stop.wait(_EVERY_SECONDS)
 
     def _state(self, wanted: StoreToWatch) -> str | None:

@@ -16,13 +16,13 @@ from threading import Lock
 
 from cloud_adapters.artifacts import open_verified, read_manifest
 from cloud_adapters.errors import ObjectNotFound
+from orchestrator import settings
 from orchestrator.api.outside import reach
 from orchestrator.domain.artifact import Manifest, ManifestFile
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError, NotFound, ServerUnavailable, nearest
 from orchestrator.domain.ids import decode
 from orchestrator.domain.transfer import Place
 from orchestrator.domain.views import ArtifactView
-from orchestrator.settings import stale_seconds
 from orchestrator.store import artifacts, doubts, readers
 from orchestrator.store.replicas import Near
 from orchestrator.store.session import Database
@@ -125,7 +125,7 @@ class _Presence:
     def __init__(self, copy: Copy) -> None:
         self._copy = copy
         self._row: int | None = None
-        self._next = time.monotonic() + min(LONG_SECONDS, stale_seconds() / 4)
+        self._next = time.monotonic() + min(LONG_SECONDS, settings.current().stale_seconds / 4)
 
     def tell(self) -> None:
         """Say that it still reads."""

@@ -40,10 +40,12 @@ class Tick:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._alive.beat()
             try:
+                self._alive.beat()
                 with self._database.transaction() as connection:
                     components.seen(connection, self._name, "api", f"version {VERSION}")
             except ServerUnavailable:
                 log.warning("the database does not answer")
+            except Exception:
+                log.exception("the sign of life failed; it goes on")
             self._stop.wait(_EVERY_SECONDS)

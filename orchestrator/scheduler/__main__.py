@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-from orchestrator import logs, metrics, traces
+from orchestrator import logs, metrics, settings, traces
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.scheduler.bells import Bells
 from orchestrator.scheduler.janitor import Janitor
@@ -19,6 +19,7 @@ def main() -> None:
     """Work until SIGTERM or SIGINT."""
     logs.configure("scheduler")
     try:
+        settings.current()
         metrics.serve()
         traces.configure("scheduler")
         bells = Bells()

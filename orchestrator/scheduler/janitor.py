@@ -72,7 +72,7 @@ class Janitor:
 def clean(database: Database) -> None:
     """Delete what is to be deleted now."""
     with database.transaction() as connection:
-        replicas.remove_stale(connection, settings.stale_seconds())
+        replicas.remove_stale(connection, settings.current().stale_seconds)
         taken = garbage.take(connection, _AT_ONCE)
     for one in taken:
         _delete(database, one)
@@ -113,7 +113,7 @@ def _abort_uploads(store: ObjectStore, one: Garbage) -> None:
 def check_next(database: Database) -> None:
     """Begin to check the copy that was not looked at for longest."""
     with suppress(Conflict), database.transaction() as connection:
-        if (due := replicas.unchecked(connection, settings.verify_days(), _CHECKS_AT_ONCE)) is None:
+        if (due := replicas.unchecked(connection, settings.current().verify_days, _CHECKS_AT_ONCE)) is None:
             return
         transfers.check(
             connection,
@@ -136,7 +136,7 @@ def add_up(database: Database) -> None:
 def search(database: Database) -> None:
     """Find uploads that nothing refers to, in the stores whose turn it is."""
     with database.transaction() as connection:
-        stores = garbage.due_stores(connection, settings.sweep_hours())
+        stores = garbage.due_stores(connection, settings.current().sweep_hours)
     for store in stores:
         _search(database, store)
 
@@ -151,7 +151,7 @@ def _search(database: Database, uri: str) -> None:
         log.warning("%s cannot be searched now: %s", uri, error)
         return
     with database.transaction() as connection:
-        found = garbage.throw_unreferenced_away(connection, uri, uploads, settings.sweep_hours())
+        found = garbage.throw_unreferenced_away(connection, uri, uploads, settings.current().sweep_hours)
     if found:
         log.info("%d uploads in %s are referred to by nothing; they will be deleted", found, uri)
 

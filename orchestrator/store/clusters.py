@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from orchestrator import settings
 from orchestrator.domain.errors import Conflict, NotFound, nearest
 from orchestrator.domain.pods import Check, ClusterKind, ClusterRef, ClusterView, CreateCluster, PodSettings
 from orchestrator.domain.protocol import PodPool
-from orchestrator.settings import silence_seconds
 
 IN_CLUSTER = "in-cluster"
 _ONLINE = "w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'"
@@ -76,13 +76,13 @@ def _view(row: Row[Any]) -> ClusterView:
 
 def views(connection: Connection) -> list[ClusterView]:
     """All clusters; they belong to the installation, not to a workspace."""
-    rows = connection.execute(text(f"{_VIEWS} ORDER BY c.name"), {"silence": silence_seconds()})
+    rows = connection.execute(text(f"{_VIEWS} ORDER BY c.name"), {"silence": settings.current().silence_seconds})
     return [_view(row) for row in rows]
 
 
 def get(connection: Connection, name: str) -> ClusterView:
     """One cluster. Raises NotFound."""
-    values = {"id": row_id(connection, name), "silence": silence_seconds()}
+    values = {"id": row_id(connection, name), "silence": settings.current().silence_seconds}
     return _view(connection.execute(text(f"{_VIEWS} WHERE c.id = :id"), values).one())
 
 
@@ -91,7 +91,7 @@ def launchers(connection: Connection, name: str) -> list[int]:
     statement = f"""
         SELECT w.id FROM workers w JOIN pools p ON p.id = w.pool_id WHERE p.cluster_id = :id AND {_ONLINE}
     """
-    values = {"id": row_id(connection, name), "silence": silence_seconds()}
+    values = {"id": row_id(connection, name), "silence": settings.current().silence_seconds}
     return list(connection.execute(text(statement), values).scalars())
 
 

@@ -12,10 +12,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from orchestrator import settings
 from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import COUNTED, Why
-from orchestrator.settings import silence_seconds
 from orchestrator.store import explain
 
 WAITS_LONG_SECONDS = 60
@@ -140,7 +140,7 @@ _UNCLAIMED = f"""
 
 def unclaimed(connection: Connection) -> list[Unclaimed]:
     """Pools in whose windows jobs have waited for a while."""
-    rows = connection.execute(text(_UNCLAIMED), {"silence": silence_seconds()})
+    rows = connection.execute(text(_UNCLAIMED), {"silence": settings.current().silence_seconds})
     return [Unclaimed(row.name, row.jobs, float(row.seconds), row.workers, max(0, row.free)) for row in rows]
 
 
@@ -167,7 +167,7 @@ _SILENT = """
 
 def silent(connection: Connection) -> list[Silent]:
     """Workers that have stopped sending heartbeats."""
-    rows = connection.execute(text(_SILENT), {"silence": silence_seconds()})
+    rows = connection.execute(text(_SILENT), {"silence": settings.current().silence_seconds})
     return [Silent(encode("w", row.id), row.name, row.pool, row.since, row.running) for row in rows]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from orchestrator import settings
 from orchestrator.domain.errors import Conflict, NotFound, nearest
 from orchestrator.domain.gpus import KNOWN, check_known
 from orchestrator.domain.ids import AttemptId, decode, encode
@@ -17,7 +18,6 @@ from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import PodPool, RegisterWorker
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.views import CreatePool, PoolView, WorkerView
-from orchestrator.settings import silence_seconds
 from orchestrator.store import clusters
 from orchestrator.store.fence import LIVE
 
@@ -30,13 +30,14 @@ _STATES = f"""
       (SELECT coalesce(sum(w.slots), 0) FROM workers w
        WHERE w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {_ONLINE}) AS slots,
       (SELECT count(*) FROM attempts a WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS running,
-      (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched
+      (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched,
+      (SELECT count(*) FROM attempts a WHERE a.bound_for = p.id AND a.state = 'RUNNING') AS kept
     FROM pools p LEFT JOIN clusters c ON c.id = p.cluster_id ORDER BY p.name
 """
 
 
 def _rows(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(text(_STATES), {"silence": silence_seconds()}).all()
+    return connection.execute(text(_STATES), {"silence": settings.current().silence_seconds}).all()
 
 
 def _state(row: Row[Any]) -> PoolState:
@@ -49,6 +50,7 @@ def _state(row: Row[Any]) -> PoolState:
         slots=row.slots,
         running=row.running,
         dispatched=row.dispatched,
+        kept=row.kept,
         region=row.region,
         store=row.store,
         pods=row.cluster is not None,
@@ -229,7 +231,7 @@ def _worker(row: Row[Any]) -> WorkerView:
 def workers(connection: Connection, *, before: int | None, limit: int) -> tuple[list[WorkerView], int | None]:
     """The newest workers, and the id below which the next page begins."""
     statement = f"{_WORKERS} WHERE (CAST(:before AS bigint) IS NULL OR w.id < :before) ORDER BY w.id DESC LIMIT :limit"
-    values = {"before": before, "limit": limit + 1, "silence": silence_seconds()}
+    values = {"before": before, "limit": limit + 1, "silence": settings.current().silence_seconds}
     rows = list(connection.execute(text(statement), values))
     return [_worker(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
@@ -238,7 +240,7 @@ def drain(connection: Connection, public_id: str) -> tuple[int, WorkerView]:
     """Ask a worker to finish: it checkpoints, gives its jobs back and exits. Raises NotFound."""
     worker_id = decode("w", public_id)
     connection.execute(text("UPDATE workers SET draining = true WHERE id = :id"), {"id": worker_id})
-    values = {"id": worker_id, "silence": silence_seconds()}
+    values = {"id": worker_id, "silence": settings.current().silence_seconds}
     row = connection.execute(text(f"{_WORKERS} WHERE w.id = :id"), values).one_or_none()
     if row is None:
         raise NotFound(f"There is no worker {public_id}.", hint="`neutrino worker list` shows them.")

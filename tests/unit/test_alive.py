@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import alive
+from orchestrator.domain.errors import NeutrinoError
 
 
 def _probe(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -50,3 +51,18 @@ def test_the_probe_tells_living_from_silent_and_from_never_started(tmp_path: Pat
     os.utime(file, (long_ago, long_ago))
     assert "was not touched" in _probe(env).stderr
     assert "NEUTRINO_ALIVE_FILE is not set" in _probe({}).stderr
+
+
+@pytest.mark.parametrize("where", ["8471", "nowhere:many", "192.0.2.1:8471"])
+def test_a_service_that_cannot_answer_probes_says_so(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUTRINO_ALIVE_BIND", where)
+    with pytest.raises(NeutrinoError, match="NEUTRINO_ALIVE_BIND is"):
+        asyncio.run(alive.keep_beating())
+
+
+def test_a_file_that_cannot_be_touched_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NEUTRINO_ALIVE_FILE", str(tmp_path / "nowhere" / "alive"))
+    alive.Alive().beat()
+    assert "cannot be touched" in caplog.text

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from orchestrator import settings
 from orchestrator.api.auth import OnlyAttempt, OnlyWorker, WorkerOrAttempt
 from orchestrator.api.dependencies import Db
 from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.pods import Checked
 from orchestrator.domain.protocol import NodeBeat, NodeReply, PodLease
-from orchestrator.settings import heartbeat_seconds, lease_seconds
 from orchestrator.store import clusters, pods
 
 router = APIRouter(prefix="/v1/worker", tags=["workers"])
@@ -33,13 +33,13 @@ def attach(
     the job's current one, or another pod runs this node of it."""
     assert caller.worker_id is not None
     with db.transaction() as connection:
-        lease, store = pods.attach(connection, attempt, node, pod, token.credentials, lease_seconds())
+        lease, store = pods.attach(connection, attempt, node, pod, token.credentials, settings.current().lease_seconds)
     return PodLease(
         lease=lease,
         worker=encode("w", caller.worker_id),
         store=store,
-        lease_seconds=lease_seconds(),
-        heartbeat_seconds=heartbeat_seconds(),
+        lease_seconds=settings.current().lease_seconds,
+        heartbeat_seconds=settings.current().heartbeat_seconds,
     )
 
 
@@ -47,7 +47,7 @@ def attach(
 def node(db: Db, attempt: OnlyAttempt, beat: NodeBeat) -> NodeReply:
     """A node of an attempt lives. The first node renews the lease."""
     with db.transaction() as connection:
-        return pods.beat(connection, attempt, beat, lease_seconds())
+        return pods.beat(connection, attempt, beat, settings.current().lease_seconds)
 
 
 @router.post("/checked", status_code=204, dependencies=[OnlyWorker])

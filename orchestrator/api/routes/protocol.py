@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from orchestrator import settings
 from orchestrator.api.auth import OnlyWorker, WorkerOrAttempt, holder, only_worker
 from orchestrator.api.dependencies import Db
 from orchestrator.domain.ids import decode, decode_attempt, encode
@@ -25,7 +26,6 @@ from orchestrator.domain.protocol import (
     WorkerRegistered,
 )
 from orchestrator.queues import queue_for_pool, queue_for_worker
-from orchestrator.settings import heartbeat_seconds, lease_seconds
 from orchestrator.store import attempts, checkpoints, clusters, doubts, fence, inputs, pods, pools, queue, streams
 from orchestrator.store.session import Connection
 
@@ -44,8 +44,8 @@ def register(db: Db, worker: RegisterWorker) -> WorkerRegistered:
         worker=worker_id,
         queues=(queue_for_pool(worker.pool), queue_for_worker(worker_id)),
         store=registered.store,
-        lease_seconds=lease_seconds(),
-        heartbeat_seconds=heartbeat_seconds(),
+        lease_seconds=settings.current().lease_seconds,
+        heartbeat_seconds=settings.current().heartbeat_seconds,
         pods=registered.pods,
     )
 
@@ -59,7 +59,7 @@ def claim(db: Db, request: ClaimRequest) -> Claimed:
 
 def _claim(connection: Connection, worker_id: int, slots: int) -> tuple[Lease, ...]:
     pool_id = pools.pool_of(connection, worker_id)
-    return attempts.claim(connection, worker_id, pool_id, slots, lease_seconds())
+    return attempts.claim(connection, worker_id, pool_id, slots, settings.current().lease_seconds)
 
 
 @router.post("/heartbeat", dependencies=[OnlyWorker])
@@ -69,7 +69,7 @@ def heartbeat(db: Db, beat: Heartbeat) -> HeartbeatReply:
     named = [decode_attempt(attempt) for attempt in beat.attempts]
     with db.transaction() as connection:
         pools.pool_of(connection, worker_id)
-        reply = attempts.heartbeat(connection, worker_id, beat, named, lease_seconds())
+        reply = attempts.heartbeat(connection, worker_id, beat, named, settings.current().lease_seconds)
         if not beat.launcher:
             return reply
         check, drain = clusters.is_asked(connection, worker_id)
