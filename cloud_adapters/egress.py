@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-GIB = 1024**3
+from orchestrator.domain.quantities import GIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import TypeVar
 
 from orchestrator.alive import keep_beating
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
+    LONGEST_MESSAGE,
     Heartbeat,
     HeartbeatReply,
     Lease,
@@ -26,9 +26,10 @@ from orchestrator.domain.protocol import (
 )
 from orchestrator.domain.state import Reason
 from orchestrator.domain.transfer import OWN_KINDS
+from orchestrator.version import VERSION
 from workers import joining, proctree
 from workers.api import Api
-from workers.attempt import LONGEST_MESSAGE, Attempt, Host
+from workers.attempt import Attempt, Host
 from workers.depot import Depot
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
@@ -40,7 +41,8 @@ from workers.pulse import Pulse
 from workers.runner import Runner
 from workers.settings import Settings
 from workers.shipper import Shipper
-from workers.verdict import Verdict
+from workers.tasks import together
+from workers.verdict import CANCELLED, MOVING, Verdict
 from workers.zygote import clock
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,6 @@ _FULL_LOOK = 0.5  # seconds between looks at each attempt's memory and processes
 _CALLS_AT_ONCE = 4  # a report, a heartbeat, an append and a registration: none waits for another
 _MOVES_AT_ONCE = 4
 _DRAINED = Verdict(Reason.PREEMPTED, "The worker was asked to go; what was checkpointed is kept.")
-_MOVING = Verdict(Reason.MIGRATING, "It goes on in another cloud; what was checkpointed goes with it.")
-_CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
 _GIVEN_UP = "The worker could not reach the API for so long that it had to end this attempt."
 _NEVER_ARRIVED = "The answer that gave this attempt to the worker never arrived; nothing was executed."
 
@@ -96,11 +96,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._runner.attach(self._on_started)
-        life = asyncio.create_task(keep_beating())
-        try:
-            await self._work()
-        finally:
-            life.cancel()
+        await together(self._work(), keep_beating())
 
     async def _work(self) -> None:
         drained = asyncio.create_task(self._drained())
@@ -130,7 +126,7 @@ class Agent:
             slots=settings.slots,
             host=socket.gethostname(),
             pid=os.getpid(),
-            version=metadata.version("neutrino-ai"),
+            version=VERSION,
             gpus=tuple(gpu.name for gpu in self._host.gpus.devices),
         )
         registered = await joining.register(lambda: self._call(lambda: self._api.register(body)), body, self._pulse)
@@ -208,9 +204,9 @@ class Agent:
         for name in reply.lost:
             self._on_lost(name)
         for attempt in self._told(reply.cancel):
-            attempt.stop(_CANCELLED, self._settings.grace)
+            attempt.stop(CANCELLED, self._settings.grace)
         for attempt in self._told(reply.move):
-            attempt.stop(_MOVING, self._settings.drain)
+            attempt.stop(MOVING, self._settings.drain)
         for attempt in self._told(reply.checkpoint):
             if isinstance(attempt, Attempt):
                 attempt.want_checkpoint()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from orchestrator import traces
 from orchestrator.domain.document import parse
 from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
-from orchestrator.domain.protocol import ArtifactUpload, Lease, Report
+from orchestrator.domain.protocol import LONGEST_MESSAGE, ArtifactUpload, Lease, Report
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
 from orchestrator.sdk.plan import CHECKPOINTS, INPUTS, OUTPUT, RESUME, WORK, Plan, environment
@@ -32,8 +32,6 @@ from workers.watched import LeftCheckpoint, WatchedFolder
 from workers.zygote import clock
 
 Result = TypeVar("Result")
-
-LONGEST_MESSAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from orchestrator.domain.errors import NeutrinoError, NotFound
-from orchestrator.domain.protocol import MAX_BATCH, Lease, Report, ReportBatch, Reported
+from orchestrator.domain.protocol import LONGEST_MESSAGE, MAX_BATCH, Lease, Report, ReportBatch, Reported
 from orchestrator.domain.state import Reason
 from workers.backoff import Backoff
 
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 
 _COMPANY_SECONDS = 0.015
-_LONGEST_MESSAGE = 4096
 
 
 class Exchange:
@@ -154,7 +153,7 @@ class Exchange:
         self._drop(sent)
         reason = Reason.UPLOAD_FAILED if refused.output is not None else Reason.INFRA_ERROR
         if refused.reason is not reason:
-            text = f"The API refused its report. {error}"[:_LONGEST_MESSAGE]
+            text = f"The API refused its report. {error}"[:LONGEST_MESSAGE]
             self.report(Report(attempt=refused.attempt, reason=reason, message=text, exit_code=refused.exit_code))
 
     def _drop(self, sent: list[Report]) -> None:

@@ -17,9 +17,9 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.domain.protocol import ArtifactUpload, Lease, MetricPoint, Report
+from orchestrator.domain.protocol import LONGEST_MESSAGE, ArtifactUpload, Lease, MetricPoint, Report
 from orchestrator.domain.state import Reason
-from workers.attempt import LONGEST_MESSAGE, Host
+from workers.attempt import Host
 from workers.feed import Feed
 from workers.runner import job_environment
 from workers.verdict import Verdict

@@ -23,6 +23,7 @@ from cloud_adapters.compute_errors import ComputeError
 from orchestrator.alive import keep_beating
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
+    LONGEST_MESSAGE,
     Heartbeat,
     HeartbeatReply,
     Lease,
@@ -37,6 +38,7 @@ from workers.exchange import Exchange
 from workers.flight import Ending, Flight
 from workers.pulse import Pulse
 from workers.settings import Settings
+from workers.tasks import Tasks, together
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,13 @@ class Launcher:
         )
         self._pulse = Pulse(self._heartbeat, self._obey, lambda _until: None, self._register_again)
         self._flights: dict[str, Flight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ground = Ground(lambda: self._place, self._move, self._on_cleared)
+        self._tasks = Tasks()
+        self._ground = Ground(lambda: self._place, self._move, self._on_cleared, self._tasks)
         self._worker = ""
         self._beats = 0
         self._draining = False
         self._checking = False
+        self._registering = False
         self._speaking = False
         self._place: places.Place | None = None
         self._leave = asyncio.Event()
@@ -84,11 +87,7 @@ class Launcher:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leave.set)
-        life = asyncio.create_task(keep_beating())
-        try:
-            await self._work()
-        finally:
-            life.cancel()
+        await together(self._work(), keep_beating(), self._tasks.failure())
 
     async def _work(self) -> None:
         leaving = asyncio.create_task(self._leave.wait())
@@ -137,13 +136,16 @@ class Launcher:
         return registered
 
     def _register_again(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._register_once_more())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if not self._registering:
+            self._registering = True
+            self._tasks.spawn(self._register_once_more())
 
     async def _register_once_more(self) -> None:
         log.error("The API does not know this launcher any more. Registering anew.")
-        await self._register()
+        try:
+            await self._register()
+        finally:
+            self._registering = False
 
     async def _call(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._calls, work)
@@ -177,7 +179,7 @@ class Launcher:
             text = f"This launcher cannot read the job; it may be older than the API. {error}"
             self._report(flight, Reason.INFRA_ERROR, text)
             return
-        flight.task = asyncio.get_running_loop().create_task(self._launch(flight, work))
+        flight.task = self._tasks.spawn(self._launch(flight, work))
 
     def _adopt(self, attempt: str) -> Flight:
         return self._flights.setdefault(attempt, Flight(attempt))
@@ -235,18 +237,13 @@ class Launcher:
 
     def _report(self, flight: Flight, reason: Reason, message: str, exit_code: int | None = None) -> None:
         flight.over = True
-        report = Report(attempt=flight.attempt, reason=reason, message=message[:4096], exit_code=exit_code)
+        report = Report(attempt=flight.attempt, reason=reason, message=message[:LONGEST_MESSAGE], exit_code=exit_code)
         self._exchange.report(report)
         self._ground.clear(flight)
 
     def _on_cleared(self, flight: Flight) -> None:
         self._flights.pop(flight.attempt, None)
         self._exchange.slot_freed()
-
-    def _do(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _heartbeat(self) -> HeartbeatReply:
         self._speaking = False
@@ -279,7 +276,7 @@ class Launcher:
             self._exchange.work_waits()
         if reply.check and not self._checking:
             self._checking = True
-            self._do(self._check())
+            self._tasks.spawn(self._check())
         if reply.orphans:
             await self._settle_orphans(reply.orphans)
         for flight in list(self._flights.values()):

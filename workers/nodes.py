@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.domain.protocol import MAX_LINE, Append, AppendBatch, LogLine, Report
+from orchestrator.domain.protocol import LONGEST_MESSAGE, MAX_LINE, Append, AppendBatch, LogLine, Report
 
 MASTER_PORT = 29400
 _NAMES_ITS_RANK = re.compile(r"(\x1b\[[0-9;]*m)*\[rank\d+\]")
-_LONGEST_MESSAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Nodes:
         """The report, saying which of several nodes it comes from."""
         if self.count == 1:
             return report
-        return report.model_copy(update={"message": f"Node {self.index}: {report.message}"[:_LONGEST_MESSAGE]})
+        return report.model_copy(update={"message": f"Node {self.index}: {report.message}"[:LONGEST_MESSAGE]})
 
     def signed_lines(self, batch: AppendBatch) -> tuple[Append, ...]:
         """What this node may say of what it has produced. Of several, each marks its lines, unless they name a rank

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.check import Wanted, examine
@@ -19,6 +18,7 @@ from cloud_adapters.compute import Compute
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef
 from orchestrator.domain.protocol import Heartbeat, PodPool, RegisterWorker, WorkerRegistered
+from orchestrator.version import VERSION
 from workers.api import Api
 from workers.flight import Launching
 from workers.settings import Settings
@@ -48,7 +48,7 @@ def registration(settings: Settings) -> RegisterWorker:
         slots=settings.slots,
         host=socket.gethostname(),
         pid=os.getpid(),
-        version=metadata.version("neutrino-ai"),
+        version=VERSION,
         outlived=True,
     )
 

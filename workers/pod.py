@@ -48,7 +48,7 @@ from workers.pulse import Pulse
 from workers.runner import Runner
 from workers.settings import Settings
 from workers.shipper import Shipper
-from workers.verdict import Verdict
+from workers.verdict import CANCELLED, MOVING, Verdict
 from workers.zygote import clock
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,6 @@ Result = TypeVar("Result")
 _TICK = 0.5
 _CALLS_AT_ONCE = 4
 _MOVES_AT_ONCE = 4
-_CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
-_MOVING = Verdict(Reason.MIGRATING, "It goes on in another cloud; what was checkpointed goes with it.")
 _DRAINED = Verdict(Reason.PREEMPTED, "Its pod was asked to go; what was checkpointed is kept.")
 
 
@@ -206,9 +204,9 @@ class Pod:
         if reply.lost:
             self._lose()
         elif reply.cancel:
-            self._attempt.stop(_CANCELLED, self._settings.grace)
+            self._attempt.stop(CANCELLED, self._settings.grace)
         elif reply.move:
-            self._attempt.stop(_MOVING, self._settings.drain)
+            self._attempt.stop(MOVING, self._settings.drain)
         elif self._asked_to_go:
             self._attempt.stop(_DRAINED, self._settings.drain)
         if reply.checkpoint and isinstance(self._attempt, Attempt):

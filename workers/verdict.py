@@ -30,6 +30,10 @@ class Verdict:
     exit_code: int | None = None
 
 
+CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
+MOVING = Verdict(Reason.MIGRATING, "It goes on in another cloud; what was checkpointed goes with it.")
+
+
 def verdict(end: Exit, stop: Verdict | None, last_stderr: str, *, kernel_oom: bool) -> Verdict:
     """What to report. `stop` is why the worker itself ended the attempt, if it did: then nothing else counts, not even
     an exit code of 0, because programs that were asked to stop like to end with 0. `kernel_oom` tells that the kernel

@@ -33,8 +33,8 @@ from bench.figures import Figure, show
 from bench.transfer.artifact import SHAPES, seed
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Options, transfer
+from orchestrator.domain.quantities import GIB
 
-GIB = 1024**3
 KEY = base64.b64encode(b"a key for a server on loopback").decode()
 # Each aim is the one that was set for it: times as fast as rclone, which is tuned for the shape.
 RUNS = (("large", "", "1.8x"), ("small", "", "1.0x"), ("small", "20ms", "1.8x"))

@@ -32,6 +32,7 @@ from orchestrator.cli import (
 )
 from orchestrator.cli.output import ReaderGone, complain, note, write
 from orchestrator.domain.errors import JobFailed, NeutrinoError
+from orchestrator.version import VERSION
 
 _INTERRUPTED = 130
 _COMPLETE = "_NEUTRINO_COMPLETE"
@@ -184,9 +185,7 @@ for _panel, _commands in _SHORT.items():
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        write(f"neutrino {version('neutrino-ai')}\n")
+        write(f"neutrino {VERSION}\n")
         raise typer.Exit
 
 

@@ -183,8 +183,6 @@ def duration(seconds: float) -> str:
 
 def size(amount: float) -> str:
     """Bytes as people read them: `1.4 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024 or unit == "TiB":
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+    from orchestrator.domain.quantities import format_bytes
+
+    return format_bytes(amount)

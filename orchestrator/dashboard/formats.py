@@ -8,20 +8,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.dashboard import ansi
+from orchestrator.domain.quantities import format_bytes
 
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _FAR = 253402300800  # the year 10000
 _SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 
 
 def size(count: float | None) -> str:
     """Bytes: `1.5 GiB`."""
-    if count is None:
-        return "—"
-    value, unit = float(count), 0
-    while value >= 1024 and unit < len(_BYTES) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.0f} {_BYTES[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_BYTES[unit]}"
+    return "—" if count is None else format_bytes(count)
 
 
 def duration(seconds: float | None) -> str:

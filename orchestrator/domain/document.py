@@ -17,9 +17,8 @@ from pydantic import ValidationError
 from orchestrator.domain.errors import FieldError, InvalidSpec, nearest
 from orchestrator.domain.faults import beyond, field_errors
 from orchestrator.domain.quantities import parse_duration
-from orchestrator.domain.spec import KINDS, METADATA, JobSpec
+from orchestrator.domain.spec import API_VERSION, KINDS, METADATA, JobSpec
 
-API_VERSION = "neutrino/v1"
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 MAX_DEPTH = 32
 MAX_NODES = 20_000

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.domain.model import Model
-from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.quantities import GIB, format_bytes
 
-GIB = 1024**3
 _CLOUD_OF_SCHEME = {"s3": "aws", "gs": "gcp", "az": "azure", "file": "local"}
 _SMALLEST = 1024**2
 

@@ -27,12 +27,14 @@ SURRENDER_AFTER_SECONDS = 25.0  # without an answer for so long, a worker kills 
 MAX_BATCH = 1000
 MAX_NODES = 1024
 MAX_LINE = 16 * 1024
+LONGEST_MESSAGE = 4096
+"""So many characters has what is said of an attempt; who says it cuts it."""
 
 _Attempt = Annotated[str, StringConstraints(max_length=32), AfterValidator(lambda text: str(decode_attempt(text)))]
 # Postgres keeps no NUL. What a job says must not be lost for one, so it is made visible; names are refused.
 _Sentence = Annotated[
     str,
-    StringConstraints(max_length=4096),
+    StringConstraints(max_length=LONGEST_MESSAGE),
     AfterValidator(lambda text: text.replace("\x00", "\N{REPLACEMENT CHARACTER}")),
 ]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]

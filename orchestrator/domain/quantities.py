@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+GIB = 1024**3
 _DURATION = re.compile(r"^(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d+)?)s)?$", re.ASCII)
 _UNIT_SECONDS = (86400, 3600, 60, 1)
 _MEMORY = re.compile(r"^(\d{1,18}(?:\.\d+)?)\s*(|[KMGT]i?)B?$", re.ASCII)
@@ -67,14 +68,13 @@ def format_memory(amount: int) -> str:
     return str(amount)
 
 
-def format_bytes(amount: int) -> str:
+def format_bytes(amount: float) -> str:
     """Bytes for people: 1610612736 as `1.5 GiB`."""
-    size = float(amount)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} TiB"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
 class Gpu(NamedTuple):

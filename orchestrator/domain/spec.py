@@ -33,6 +33,8 @@ from orchestrator.domain.pods import Image, Runtime, SecretKey
 from orchestrator.domain.quantities import Duration, GpuRequest, Memory
 from orchestrator.domain.workloads import check_workload
 
+API_VERSION = "neutrino/v1"
+
 if TYPE_CHECKING:
     from typing import Unpack
 
@@ -272,7 +274,7 @@ class JobSpec(Model):
         body = self.model_dump(mode="json", exclude_defaults=True)
         body = {key: body[key] for key in _FIRST if key in body} | body
         metadata = {key: body.pop(key) for key in METADATA if key in body}
-        return {"apiVersion": "neutrino/v1", "kind": self.kind, "metadata": metadata, "spec": body}
+        return {"apiVersion": API_VERSION, "kind": self.kind, "metadata": metadata, "spec": body}
 
     def spec(self) -> str:
         """The same as YAML, ready for `neutrino apply -f`."""

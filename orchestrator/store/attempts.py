@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.document import timeout_of
 from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.protocol import (
+    LONGEST_MESSAGE,
     CheckpointRef,
     Heartbeat,
     HeartbeatReply,
@@ -259,4 +260,4 @@ def resumed(connection: Connection, holder: Holder, attempt: AttemptId, told: Re
     connection.execute(text(statement), {"step": told.step, "job": attempt.job_id, "epoch": attempt.epoch})
     skipped = " ".join(f"Step {one.step} could not be had from {one.store}: {one.why}" for one in told.skipped)
     message = f"Resumed from the checkpoint at step {told.step} in {told.store}. {skipped}"
-    note(connection, attempt.job_id, Reason.RESUMED_ELSEWHERE, message[:4096], "worker")
+    note(connection, attempt.job_id, Reason.RESUMED_ELSEWHERE, message[:LONGEST_MESSAGE], "worker")

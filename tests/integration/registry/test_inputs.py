@@ -91,7 +91,7 @@ def test_where_a_job_goes_and_what_that_costs_follows_from_what_it_reads(clouds:
     weighed = {one.pool: (one.bytes_to_move, one.egress_usd > 0) for one in plan.considered}
     assert weighed["aws"] == (0, False)
     assert weighed["gcp"] == weighed["azure"] == (6_000_000, True)
-    assert "5.72 MiB to move for $0.00" in next(one.verdict for one in plan.considered if one.pool == "gcp")
+    assert "5.7 MiB to move for $0.00" in next(one.verdict for one in plan.considered if one.pool == "gcp")
     for number in range(2):
         there = reader(clouds, f"goes-{number}", base=f"model://{model.ref}").wait(timeout=60)
         assert clouds.view(there).pool == "aws"

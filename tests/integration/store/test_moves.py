@@ -228,7 +228,7 @@ def test_gravity_is_counted_priced_and_decides(plane: Plane, workers: dict[str, 
         "gcp": (0, 0.0),
         "azure": (2 * 1024**3, 0.22),
     }
-    assert "2 GiB to move for $0.22" in next(one.verdict for one in why.considered if one.pool == "azure")
+    assert "2.0 GiB to move for $0.22" in next(one.verdict for one in why.considered if one.pool == "azure")
     plane.dispatch()
     assert len(plane.claim(workers["gcp"])) == 1
 

@@ -7,7 +7,8 @@ from importlib.resources import files
 
 import pytest
 
-from cloud_adapters.egress import GIB, Place, egress_price
+from cloud_adapters.egress import Place, egress_price
+from orchestrator.domain.quantities import GIB
 
 EAST = Place("aws", "us-east-1")
 

@@ -153,7 +153,7 @@ def test_the_cheapest_way_counts_and_the_verdict_says_what_it_costs() -> None:
         (3 * 1024**3, 0.3),
         (3 * 1024**3, 0.0),
     ]
-    assert decision.considered[1].verdict == "fits, 4 of 4 slots free; 3 GiB to move for $0.30"
+    assert decision.considered[1].verdict == "fits, 4 of 4 slots free; 3.0 GiB to move for $0.30"
 
 
 def test_freight_is_rounded_so_that_there_are_few_shapes() -> None:
