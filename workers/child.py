@@ -7,6 +7,7 @@ is an argv, this process stays as its parent, the way an init does, and cleans u
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import atexit
 import gc
 import importlib
@@ -66,7 +67,8 @@ def _isolate(work: str, stdio: list[int], zygote: int) -> None:
 def _call(plan: Plan, workloads: Mapping[str, str], run: Run) -> int:
     """Run the user's code and turn its end into an exit code, the way the interpreter does."""
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the zygote had it wait; `run` has the handler
+        # The zygote had it wait; now `run` has the handler. `_signal` is `signal` without its enums.
+        _signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         if plan.entrypoint is not None:
             command.call(run, plan.entrypoint)
         else:

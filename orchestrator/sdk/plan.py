@@ -81,6 +81,7 @@ class Plan(NamedTuple):
         """The plan in an attempt's folder."""
         fd = os.open(f"{folder}/{PLAN}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return cls(**json.loads(os.read(fd, os.fstat(fd).st_size)))
+            # Decoded here, because json looks for the encoding of bytes at some length, in every attempt (ADR 0005).
+            return cls(**json.loads(os.read(fd, os.fstat(fd).st_size).decode()))
         finally:
             os.close(fd)

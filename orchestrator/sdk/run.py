@@ -7,6 +7,7 @@ attempt from there.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import itertools
 import json
@@ -114,7 +115,8 @@ class _Stopping:
         self._watched = False
         self._process = os.getpid()
         with contextlib.suppress(ValueError):  # only the main thread may; in another, SIGTERM means what it meant
-            signal.signal(signal.SIGTERM, self._on_signal)
+            # Not signal.signal: that also looks up enums, which copies 25 pages in every attempt (ADR 0005).
+            _signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a copy, such as one of multiprocessing: it dies as it would without us
