@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 from cloud_adapters.compute import Compute
 from cloud_adapters.compute_errors import ComputeError
 from workers.backoff import Backoff
 from workers.flight import Flight
 from workers.places import Place
+from workers.tasks import Tasks
 from workers.zygote import clock
 
 _LINGER = 3.0  # seconds in which a pod that has reported ends by itself
@@ -17,30 +18,32 @@ _LOOK = 0.2
 
 
 class Ground:
-    """`place` is the open cluster, `move` runs what blocks in a thread, and `on_cleared` hears when nothing is left."""
+    """`place` is the open cluster, `move` runs what blocks in a thread, `on_cleared` hears when nothing is left, and
+    `tasks` holds what is under way."""
 
     def __init__(
         self,
         place: Callable[[], Place | None],
         move: Callable[[Callable[[], None]], Awaitable[None]],
         on_cleared: Callable[[Flight], None],
+        tasks: Tasks,
     ) -> None:
         self._place = place
         self._move = move
         self._on_cleared = on_cleared
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks
 
     def terminate(self, flight: Flight) -> None:
         """Ask its pods to go, once."""
         if not flight.terminating:
             flight.terminating = True
-            self._do(self._insist(lambda: self._compute.terminate(flight.work)))
+            self._tasks.spawn(self._insist(lambda: self._compute.terminate(flight.work)))
 
     def clear(self, flight: Flight) -> None:
         """Its attempt is over: nothing of it shall be left."""
         if not flight.clearing and flight.task is None:
             flight.clearing = True
-            self._do(self._cleared(flight))
+            self._tasks.spawn(self._cleared(flight))
 
     @property
     def _compute(self) -> Compute:
@@ -68,8 +71,3 @@ class Ground:
                 await backoff.wait(error)
             else:
                 return
-
-    def _do(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

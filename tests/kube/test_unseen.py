@@ -20,6 +20,7 @@ from tests.kube.cluster import NAMESPACE, Cluster
 from workers.clearing import Ground
 from workers.flight import Flight, Launching
 from workers.places import Place
+from workers.tasks import Tasks
 
 SPOT = Spot(NAMESPACE, "unseen", PodSettings(), "registry.example.com/worker:1")
 
@@ -72,7 +73,7 @@ def test_a_job_that_nobody_sees_is_cleared_as_well(cluster: Cluster) -> None:
 
     async def clear() -> None:
         cleared = asyncio.Event()
-        ground = Ground(lambda: place, asyncio.to_thread, lambda _flight: cleared.set())
+        ground = Ground(lambda: place, asyncio.to_thread, lambda _flight: cleared.set(), Tasks())
         ground.clear(Flight("j-1.1"))
         await asyncio.wait_for(cleared.wait(), 30)
 
