@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -49,12 +50,14 @@ def listen(
         worker=registered.worker,
         pool_queue=pool_queue,
         own_queue=own_queue,
-        on_work=lambda: _soon(loop, on_work),
-        on_beat=lambda: _soon(loop, on_beat),
+        on_work=lambda: soon(loop, on_work),
+        on_beat=lambda: soon(loop, on_beat),
     )
     bell.start()
     return bell
 
 
-def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
-    loop.call_soon_threadsafe(act)
+def soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    """Have `act` called in the loop, from another thread. A loop that has ended hears nothing any more."""
+    with contextlib.suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(act)

@@ -123,7 +123,7 @@ class Launcher:
         compute = self._place.compute
         watching = threading.Thread(
             target=compute.watch,
-            args=(lambda name: loop.call_soon_threadsafe(self._consider, name), self._stop),
+            args=(lambda name: joining.soon(loop, lambda: self._consider(name)), self._stop),
             name="informer",
             daemon=True,
         )
