@@ -26,7 +26,7 @@ _NOTHING = Command(name="nothing", entrypoint="gc:enable")
 def _http(site: Site) -> httpx.Client:
     """The API without the SDK, which would try again: every answer counts here."""
     headers = {"Authorization": f"Bearer {site.stack.admin_token}"}
-    return httpx.Client(base_url=site.stack.url, headers=headers, timeout=30, trust_env=False)
+    return httpx.Client(base_url=site.stack.url, headers=headers, timeout=120, trust_env=False)
 
 
 def test_kill_9_of_the_database_is_never_a_false_202(site: Site) -> None:

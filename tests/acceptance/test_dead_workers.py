@@ -102,7 +102,7 @@ def test_a_job_that_kills_its_worker_three_times_is_quarantined_and_the_others_p
         # Whoever shared a worker with it may have died as often: then it had the same right to be quarantined.
         assert other.state is JobState.SUCCEEDED or len(other.attempts) == 3
     after = site.submit("lines", count=1)
-    after.wait(timeout=60)
+    after.wait(timeout=120)
 
 
 def test_drain_moves_work_to_another_worker(site: Site) -> None:

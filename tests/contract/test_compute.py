@@ -30,7 +30,7 @@ def watched(compute: Compute) -> Iterator[Compute]:
     stop = threading.Event()
     thread = threading.Thread(target=compute.watch, args=(lambda _name: None, stop), daemon=True)
     thread.start()
-    assert compute.synced.wait(30)
+    assert compute.synced.wait(timeout=120)
     yield compute
     for name in compute.inventory():
         compute.release(name)

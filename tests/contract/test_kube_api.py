@@ -155,7 +155,7 @@ def test_a_watch_goes_on_from_a_list_and_forgets_what_is_long_ago(api: KubeApi, 
     compute, stop, seen = KubernetesCompute(api, spot), threading.Event(), threading.Event()
     thread = threading.Thread(target=compute.watch, args=(lambda _name: seen.set(), stop), daemon=True)
     thread.start()
-    assert compute.synced.wait(30)
+    assert compute.synced.wait(timeout=120)
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -163,7 +163,7 @@ def test_a_watch_goes_on_from_a_list_and_forgets_what_is_long_ago(api: KubeApi, 
         "spec": template["spec"],
     }
     api.call("POST", pods, pod)
-    assert seen.wait(30)
+    assert seen.wait(timeout=120)
     until(lambda: compute.status("j-1-1") is not None)
     api.call("DELETE", f"{pods}/watched", {"gracePeriodSeconds": 0})
     until(lambda: compute.status("j-1-1") is None)

@@ -78,7 +78,7 @@ def run_until_killed(source: str, destination: str, faults: Faults, dice: random
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    assert reached.wait(60)
+    assert reached.wait(timeout=120)
     child.kill()
     watcher.join()
     _, errors = child.communicate()

@@ -19,7 +19,7 @@ from orchestrator.domain.errors import NeutrinoError
 def _probe(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "orchestrator.alive"]
     inherited = {name: text for name, text in os.environ.items() if name != "NEUTRINO_ALIVE_FILE"}
-    return subprocess.run(command, env=inherited | env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=inherited | env, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_a_service_that_turns_touches_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

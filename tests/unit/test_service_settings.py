@@ -45,7 +45,7 @@ def test_a_number_that_is_none_is_refused(name: str) -> None:
 def test_a_service_does_not_start_with_nonsense(service: str) -> None:
     env = os.environ | {"NEUTRINO_LEASE_SECONDS": "abc", "DATABASE_URL": "postgresql+psycopg://127.0.0.1:9/none"}
     ended = subprocess.run(
-        [sys.executable, "-m", service], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", service], env=env, capture_output=True, text=True, timeout=180, check=False
     )
     assert ended.returncode == 1
     assert "NEUTRINO_LEASE_SECONDS is 'abc'" in ended.stderr

@@ -92,10 +92,10 @@ def serve(app: Callable[..., Any]) -> Iterator[str]:
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()
     try:
-        assert started.wait(timeout=30)
+        assert started.wait(timeout=120)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert not thread.is_alive()

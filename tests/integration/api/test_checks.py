@@ -41,7 +41,7 @@ def test_a_store_that_cannot_be_used_says_why(api: Api, tmp_path: Path) -> None:
 def test_a_service_that_ends_as_it_should_is_not_missed(api: Api) -> None:
     tick = Tick(api.database, "api@here:1")
     tick.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while "api@here:1" not in _names(api):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -68,7 +68,7 @@ def _events(api: Api, url: str, path: str, **headers: str) -> Iterator[Iterator[
 
     headers |= {"Authorization": f"Bearer {api.tokens['viewer']}"}
     with (
-        httpx.Client(timeout=30) as client,
+        httpx.Client(timeout=120) as client,
         client.stream("GET", url + path, headers=headers) as answer,
     ):
         assert answer.status_code == 200

@@ -56,7 +56,7 @@ def test_the_same_key_gives_the_same_answer_and_one_job(api: Api) -> None:
 
 
 def test_fifty_submits_at_once_with_one_key_are_one_job(api: Api) -> None:
-    start = threading.Barrier(10, timeout=30)
+    start = threading.Barrier(10, timeout=120)
 
     def submit(number: int) -> str:
         if number < 10:
@@ -248,7 +248,7 @@ def test_a_body_of_unknown_length_is_cut_off_when_it_is_too_large(api: Api, meth
 
     with serve(api.app) as url:
         headers = {"Authorization": f"Bearer {api.tokens['admin']}", "Content-Type": "application/json"}
-        answer = httpx.request(method, url + path, content=endless(), headers=headers, timeout=30)
+        answer = httpx.request(method, url + path, content=endless(), headers=headers, timeout=120)
     _problem(answer, 413, "too_large")
 
 

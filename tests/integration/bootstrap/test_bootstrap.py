@@ -123,7 +123,7 @@ def test_the_command_prints_no_secret_that_it_was_given(database_url: str) -> No
     pool = json.dumps([{"name": "local", "store": "file:///srv"}])
     env = {"DATABASE_URL": database_url, "NEUTRINO_POOLS": pool, "NEUTRINO_ADMIN_TOKEN": ADMIN}
     command = [sys.executable, "-m", "orchestrator.bootstrap"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=True)
     made = json.loads(done.stdout)
     assert made["admin_token"] is None
     assert made["worker_token"].startswith("nu_")

@@ -186,7 +186,7 @@ def test_ctrl_c_leaves_the_job_alone(neutrino: Cli, client: Client) -> None:
     told = waiting.stderr.read()
     waiting.stderr.close()
     waiting.stdout.close()
-    assert waiting.wait(30) == 130
+    assert waiting.wait(timeout=120) == 130
     assert f"neutrino wait {job.id}" in told
     assert "Traceback" not in told
     assert not job.refresh().state.terminal
@@ -203,7 +203,7 @@ def test_a_reader_that_leaves_early_is_no_error(neutrino: Cli) -> None:
     reading.stdout.close()
     told = reading.stderr.read()
     reading.stderr.close()
-    assert (reading.wait(60), told) == (0, "")
+    assert (reading.wait(timeout=120), told) == (0, "")
 
 
 def test_login_stores_a_profile_that_works(neutrino: Cli) -> None:
@@ -268,7 +268,7 @@ def test_models_come_home_whole(neutrino: Cli, client: Client, tmp_path: Path) -
             "outputs": {"model": "home"},
         }
     }
-    job = client.jobs.submit(dict(document)).wait(timeout=60)
+    job = client.jobs.submit(dict(document)).wait(timeout=120)
     assert job.model.ref == "home@1"
     downloaded = neutrino("model", "download", "home@1", "--to", "there")
     assert downloaded.returncode == 0, downloaded.stderr

@@ -53,7 +53,7 @@ def test_a_sweep_runs_there_what_the_function_does_here(module: ModuleType, clie
     here = module.multiply(3, b=0.5)
     jobs = module.multiply.on(client).map([{"a": 3, "b": 0.5}, {"a": 4}])
     for job in jobs:
-        job.wait(timeout="60s")
+        job.wait(timeout="120s")
     assert [job.metrics["product"].last for job in jobs] == [here + 1, 81.0]
     assert [point for _, point in jobs[0].metrics["product"].points] == [here, here + 1]
     assert "product 15.0" in [line.text for line in jobs[0].logs()]
@@ -65,7 +65,7 @@ def test_a_sweep_runs_there_what_the_function_does_here(module: ModuleType, clie
 def test_a_function_that_raises_brings_its_traceback(module: ModuleType, client: Client) -> None:
     job = module.breaks.on(client).submit("badly")
     with pytest.raises(nu.JobFailed, match="badly") as caught:
-        job.wait(timeout="60s")
+        job.wait(timeout="120s")
     assert caught.value.reason == "user_error"
     assert "about to break" in caught.value.log_tail
     assert any("multiplying.py" in line for line in caught.value.log_tail)
@@ -96,7 +96,7 @@ def test_lists_page_through_everything(client: Client) -> None:
     assert [job.id for job in listed] == [job.id for job in reversed(submitted)]
     assert len(list(client.jobs.list(name="many", limit=7))) == 7
     for job in submitted:
-        job.wait(timeout="60s")
+        job.wait(timeout="120s")
 
 
 def test_the_async_client_does_the_same(stack: Stack) -> None:
@@ -104,7 +104,7 @@ def test_the_async_client_does_the_same(stack: Stack) -> None:
         async with nu.AsyncClient(stack.url, stack.admin_token) as client:
             spec = nu.Command(name="async", command=("echo", "hello"))
             first, second = await asyncio.gather(client.jobs.submit(spec), client.jobs.submit(spec))
-            await asyncio.gather(first.wait(timeout=60), second.wait(timeout=60))
+            await asyncio.gather(first.wait(timeout=120), second.wait(timeout=120))
             lines = [line.text async for line in first.logs(follow=True)]
             listed = [job.id async for job in client.jobs.list(name="async")]
             why = await second.why()

@@ -44,7 +44,7 @@ def model(client: Client) -> str:
             "outputs": {"model": "stored"},
         },
     }
-    client.jobs.submit(document).wait(timeout="60s")
+    client.jobs.submit(document).wait(timeout="120s")
     return "stored@1"
 
 
@@ -112,13 +112,13 @@ def test_a_model_by_its_name(neutrino: Cli, client: Client, model: str, tmp_path
 def test_interrupted_it_goes_on(neutrino: Cli, folder: Path, tmp_path: Path) -> None:
     store = (tmp_path / "store").as_uri()
     slow = neutrino.start("store", "put", str(folder), store, "--limit", "4MB/s")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list((tmp_path / "store").glob(".neutrino/uploads/*/part-1-*")):
         assert time.monotonic() < deadline
         assert slow.poll() is None
         time.sleep(0.02)
     slow.send_signal(signal.SIGINT)
-    _, told = slow.communicate(timeout=60)
+    _, told = slow.communicate(timeout=120)
     assert slow.returncode == 130, told
     assert "goes on from here" in told
     assert not (tmp_path / "store/weights").exists()

@@ -50,7 +50,7 @@ def test_ctrl_c_while_it_starts_is_an_interruption(neutrino: Cli, server_folder:
     told = starting.stderr.read()
     starting.stdout.close()
     starting.stderr.close()
-    assert starting.wait(60) == 130
+    assert starting.wait(timeout=120) == 130
     assert "Traceback" not in told
     assert "Nothing runs" in neutrino("down", f"--data-dir={server_folder / 'early'}").stderr
 

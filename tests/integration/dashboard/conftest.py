@@ -58,7 +58,7 @@ def sign_in(url: str, api: Api) -> Iterator[SignIn]:
     clients: list[httpx.Client] = []
 
     def sign_in(role: str) -> httpx.Client:
-        client = httpx.Client(base_url=url, timeout=30)
+        client = httpx.Client(base_url=url, timeout=120)
         clients.append(client)
         answer = client.post("/login", data={"token": api.tokens[role]})
         assert answer.status_code == 303, answer.text

@@ -47,7 +47,7 @@ async def _open(client: httpx.AsyncClient, cookies: dict[str, str]) -> AsyncIter
 
 def _client(url: str) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=TABS + 10)
-    return httpx.AsyncClient(base_url=url, timeout=60, limits=limits)
+    return httpx.AsyncClient(base_url=url, timeout=120, limits=limits)
 
 
 def test_two_hundred_tabs_hear_of_a_job_over_one_listening_connection(

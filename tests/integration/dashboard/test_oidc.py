@@ -49,7 +49,7 @@ def front(running: Provider, database: Database, api: Api) -> Iterator[str]:
 
 
 def _sign_in(front: str, to: str = "/workers") -> tuple[httpx.Client, httpx.Response]:
-    browser = httpx.Client(timeout=30)
+    browser = httpx.Client(timeout=120)
     browser.get(f"{front}/login/oidc", params={"next": to}, follow_redirects=True)
     answer = browser.get(f"{front}/")
     return browser, answer
@@ -122,7 +122,7 @@ def test_a_new_key_of_the_provider_is_fetched(front: str, provider: Provider) ->
 
 
 def test_an_answer_belongs_to_the_browser_that_went_there_and_counts_once(front: str, provider: Provider) -> None:
-    with httpx.Client(timeout=30) as victim, httpx.Client(timeout=30) as attacker:
+    with httpx.Client(timeout=30) as victim, httpx.Client(timeout=120) as attacker:
         there = attacker.get(f"{front}/login/oidc").headers["Location"]
         back = attacker.get(there).headers["Location"]
         assert parse_qs(urlsplit(there).query)["code_challenge_method"] == ["S256"]

@@ -75,7 +75,7 @@ def test_everything_is_there(stack: Stack) -> None:
 def test_a_job_travels_through_it(stack: Stack) -> None:
     with Client(stack.url, token=stack.admin_token) as client:
         job = client.jobs.submit(Command(name="hello", command=["echo", "hello there"]))
-        job.wait(timeout="60s")
+        job.wait(timeout="120s")
         assert any("hello there" in line.text for line in job.logs())
 
 
@@ -111,7 +111,7 @@ def test_what_dies_comes_back(stack: Stack, name: str, until: Until, kill: Kill)
     kill(first)
     until(lambda: _pids(stack).get(name, first) != first and stack.status().ready)
     with Client(stack.url, token=stack.admin_token) as client:
-        client.jobs.submit(Command(name="after", command=["true"])).wait(timeout="60s")
+        client.jobs.submit(Command(name="after", command=["true"])).wait(timeout="120s")
 
 
 def test_down_leaves_nothing_and_the_next_up_finds_everything(tmp_path: Path, alive: Alive) -> None:
@@ -123,7 +123,7 @@ def test_down_leaves_nothing_and_the_next_up_finds_everything(tmp_path: Path, al
     url, token = stack.url, stack.admin_token
     with Client(url, token=token) as client:
         job = client.jobs.submit(Command(name="kept", command=["true"]))
-        job.wait(timeout="60s")
+        job.wait(timeout="120s")
     below = {child.pid for pid in mine for child in psutil.Process(pid).children(recursive=True)} | mine
     stack.down()
     assert not any(map(alive, below))

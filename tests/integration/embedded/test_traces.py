@@ -80,8 +80,8 @@ def test_a_job_is_one_trace_from_the_request_to_its_end(
     with Stack(open_folder) as stack, Client(url=stack.url, token=stack.admin_token) as client:
         headers = {"Authorization": f"Bearer {stack.admin_token}", "traceparent": CALLER}
         answer = httpx.post(f"{stack.url}/v1/jobs", json=spec.document(), headers=headers, trust_env=False)
-        job = client.jobs.get(answer.json()["id"]).wait(timeout="60s")
-        deadline = time.monotonic() + 30
+        job = client.jobs.get(answer.json()["id"]).wait(timeout="120s")
+        deadline = time.monotonic() + 120
         while not wanted <= collector.of(TRACE).keys() and time.monotonic() < deadline:
             time.sleep(0.05)
         (line,) = [line.text for line in job.logs() if line.text.startswith("trace=")]

@@ -56,7 +56,7 @@ def test_upgrading_twice_changes_nothing(database_url: str) -> None:
 def test_processes_that_migrate_at_once_take_turns(empty_database_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(migrations.upgrade, empty_database_url) for _ in range(4)]:
-            done.result(timeout=60)
+            done.result(timeout=120)
     assert _tables(empty_database_url) == {*metadata.tables, "alembic_version"}
 
 

@@ -56,7 +56,7 @@ def test_waiting_ends_when_the_schema_is_there(empty_database_url: str) -> None:
         assert waiting.stderr is not None
         assert "does not have this release's schema yet" in waiting.stderr.readline()
         migrations.upgrade(empty_database_url)
-        assert waiting.wait(timeout=60) == 0
+        assert waiting.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ class Clouds:
         """End the worker of a cloud."""
         process = self.workers.pop(cloud)
         process.send_signal(number)
-        process.wait(30)
+        process.wait(timeout=120)
 
     def view(self, job: Job) -> JobView:
         """The job with its attempts, as it is now."""
@@ -205,7 +205,7 @@ def _stop(clouds: Clouds) -> None:
         process.terminate()
     for process in clouds.workers.values():
         try:
-            process.wait(30)
+            process.wait(timeout=120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

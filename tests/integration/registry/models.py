@@ -29,7 +29,7 @@ def make(clouds: Clouds, name: str, *, files: int = 4, size: int = 50_000, seed:
     """The next version of a model; its first `changed` files depend on the seed, the others are always the same."""
     command = ("python", "-c", _WRITE, str(files), str(size), str(seed), str(changed))
     spec = Command(name=name, command=command, outputs=Outputs(model=name), placement=Placement(clouds=("aws",)))
-    return clouds.client.jobs.submit(spec).wait(timeout=60).model
+    return clouds.client.jobs.submit(spec).wait(timeout=120).model
 
 
 def states(model: Model) -> dict[str, str]:

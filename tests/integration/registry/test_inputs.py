@@ -67,7 +67,7 @@ def test_a_job_reads_the_nearest_verified_copy_and_its_model_says_so(clouds: Clo
 def test_a_damaged_copy_is_passed_over_and_looked_into(clouds: Clouds, tmp_path: Path) -> None:
     model = make(clouds, "brittle")
     home = hashes(model.download(tmp_path / "home"))
-    model.migrate("gcp").wait(timeout=60)
+    model.migrate("gcp").wait(timeout=120)
     (row,) = clouds.sql(
         "SELECT prefix FROM replicas WHERE store = %s AND artifact_id = %s",
         clouds.stores["gcp"],
@@ -75,7 +75,7 @@ def test_a_damaged_copy_is_passed_over_and_looked_into(clouds: Clouds, tmp_path:
     )
     store, key = open_store(clouds.stores["gcp"]), join_key(row.prefix, "part-02.bin")
     store.put(key, bytes(store.head(key).size))
-    job = reader(clouds, "careful", "gcp", data="model://brittle").wait(timeout=60)
+    job = reader(clouds, "careful", "gcp", data="model://brittle").wait(timeout=120)
     assert clouds.view(job).inputs[0].store == clouds.stores["aws"]
     # Checked, found to be lost, and mended, with nobody asking for it.
     mended = "SELECT FROM jobs WHERE name = 'migrate-brittle' AND user_name = 'neutrino' AND state = 'SUCCEEDED'"
@@ -93,7 +93,7 @@ def test_where_a_job_goes_and_what_that_costs_follows_from_what_it_reads(clouds:
     assert weighed["gcp"] == weighed["azure"] == (6_000_000, True)
     assert "5.7 MiB to move for $0.00" in next(one.verdict for one in plan.considered if one.pool == "gcp")
     for number in range(2):
-        there = reader(clouds, f"goes-{number}", base=f"model://{model.ref}").wait(timeout=60)
+        there = reader(clouds, f"goes-{number}", base=f"model://{model.ref}").wait(timeout=120)
         assert clouds.view(there).pool == "aws"
 
 

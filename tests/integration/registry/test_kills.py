@@ -139,7 +139,7 @@ def test_not_yet_or_done(clouds: Clouds, destination: Destination, victim: str, 
     reached = destination.stop_at(moment)
     try:
         migration = model.migrate(POOL)
-        assert reached.wait(60)
+        assert reached.wait(timeout=120)
         copy = "SELECT state FROM replicas WHERE artifact_id = %s AND store = %s"
         where = decode("a", model.view.artifact.id), destination.uri
         assert [row.state for row in clouds.sql(copy, *where)] == ["copying"]

@@ -37,7 +37,7 @@ def test_moved_round_the_clouds_every_byte_arrives_and_nothing_stays_behind(clou
         plan = model.plan(to)
         assert (plan.bytes_to_move, plan.total_bytes, plan.files) == (12_000_000, 12_000_000, 4)
         assert plan.destination == clouds.stores[to]
-        migration = model.migrate(to, move=True).wait(timeout=60)
+        migration = model.migrate(to, move=True).wait(timeout=120)
         assert migration.view.moved_bytes == 12_000_000
         made.append(migration.id)
         until_states(model, {to: "verified"})
@@ -49,10 +49,10 @@ def test_moved_round_the_clouds_every_byte_arrives_and_nothing_stays_behind(clou
 
 
 def test_version_two_moves_only_what_changed(clouds: Clouds, tmp_path: Path) -> None:
-    make(clouds, "growing", files=20).migrate("gcp").wait(timeout=60)
+    make(clouds, "growing", files=20).migrate("gcp").wait(timeout=120)
     second = make(clouds, "growing", files=20, seed=2, changed=2)
     assert (second.ref, second.plan("gcp").bytes_to_move) == ("growing@2", 100_000)
-    migration = second.migrate("gcp").wait(timeout=60)
+    migration = second.migrate("gcp").wait(timeout=120)
     assert migration.view.moved_bytes == 100_000
     there = hashes(second.download(tmp_path / "there", near="gcp"))
     assert there == hashes(second.download(tmp_path / "here", near="aws"))
@@ -61,7 +61,7 @@ def test_version_two_moves_only_what_changed(clouds: Clouds, tmp_path: Path) -> 
 def test_a_damaged_copy_is_passed_over_found_and_mended(clouds: Clouds, tmp_path: Path) -> None:
     model = make(clouds, "fragile")
     home = hashes(model.download(tmp_path / "home"))
-    model.migrate("gcp").wait(timeout=60)
+    model.migrate("gcp").wait(timeout=120)
     (row,) = clouds.sql(
         "SELECT prefix FROM replicas WHERE store = %s AND artifact_id = %s",
         clouds.stores["gcp"],
@@ -74,19 +74,19 @@ def test_a_damaged_copy_is_passed_over_found_and_mended(clouds: Clouds, tmp_path
     store.put(key, bytes(data))
 
     for whole in model.verify("aws"):
-        whole.wait(timeout=60)
+        whole.wait(timeout=120)
     assert hashes(model.download(tmp_path / "passed-over", near="gcp")) == home
     # A reader's bad luck marks nothing; that the copy is checked at once is what it leads to.
     (check,) = clouds.sql("SELECT id FROM jobs WHERE name = 'verify-fragile' AND user_name = 'neutrino'")
     with pytest.raises(JobFailed, match=r"part-02\.bin") as failed:
-        clouds.client.jobs.get(encode("j", check.id)).wait(timeout=60)
+        clouds.client.jobs.get(encode("j", check.id)).wait(timeout=120)
     assert failed.value.reason == "damaged"
     until_states(model, {"aws": "verified", "gcp": "verified"})
     mended = next(one.view for one in clouds.client.migrations.list(model="fragile") if one.view.user == "neutrino")
     assert (mended.moved_bytes, mended.destination) == (50_000, clouds.stores["gcp"])
     assert hashes(model.download(tmp_path / "mended", near="gcp")) == home
     for again in model.verify():
-        again.wait(timeout=60)
+        again.wait(timeout=120)
 
 
 def test_a_cancelled_migration_leaves_nothing(clouds: Clouds) -> None:
@@ -97,12 +97,12 @@ def test_a_cancelled_migration_leaves_nothing(clouds: Clouds) -> None:
     until(lambda: any(prefix in key for key in keys(clouds, "gcp")))
     migration.cancel()
     with pytest.raises(JobCancelled):
-        migration.wait(timeout=60)
+        migration.wait(timeout=120)
     assert states(model) == {"aws": "verified"}
     clean(clouds)
     with pytest.raises(Conflict, match="cleared away"):
         clouds.client.jobs.get(migration.id).retry()
-    model.migrate("gcp").wait(timeout=60)
+    model.migrate("gcp").wait(timeout=120)
 
 
 @pytest.mark.fault
@@ -124,7 +124,7 @@ def test_whatever_is_killed_it_is_not_yet_or_done(clouds: Clouds, tmp_path: Path
         if child.name.startswith(("scheduler", "api")) and child.running is not None:
             os.kill(child.running.identity.pid, signal.SIGKILL)
     assert states(model)["azure"] in {"copying", "verified"}
-    migration.wait(timeout=90)
+    migration.wait(timeout=120)
     assert states(model) == {"aws": "verified", "azure": "verified"}
     assert hashes(model.download(tmp_path / "there", near="azure")) == hashes(
         model.download(tmp_path / "here", near="aws")

@@ -138,7 +138,7 @@ def test_free_slots_of_every_pool_are_used_before_anybody_waits_behind_another(p
 def test_two_dispatchers_at_once_never_overfill_a_window(plane: Plane) -> None:
     plane.worker(slots=4)
     plane.submit(*(command() for _ in range(100)))
-    start = threading.Barrier(8, timeout=30)
+    start = threading.Barrier(8, timeout=120)
 
     def run() -> None:
         start.wait()
@@ -147,7 +147,7 @@ def test_two_dispatchers_at_once_never_overfill_a_window(plane: Plane) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(run) for _ in range(8)]:
-            done.result(timeout=60)
+            done.result(timeout=120)
     assert len(_dispatched(plane)) == 4 * WINDOW_PER_SLOT
 
 

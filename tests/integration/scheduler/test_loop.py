@@ -23,7 +23,7 @@ from tests.integration.store.plane import Plane
 
 
 def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -47,7 +47,7 @@ def replica(redis_url: str) -> Iterator[Callable[[Database], threading.Thread]]:
     for scheduler, _ in running:
         scheduler.stop.set()
     for _, thread in running:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
         assert not thread.is_alive()
     bells.stop()
 
@@ -123,6 +123,6 @@ def test_a_replica_that_stops_is_not_missed(plane: Plane, redis_url: str) -> Non
     thread.start()
     _until(names)
     scheduler.stop.set()
-    thread.join(timeout=30)
+    thread.join(timeout=120)
     bells.stop()
     assert names() == []

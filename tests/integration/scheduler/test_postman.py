@@ -205,7 +205,7 @@ def test_mail_goes_through_the_configured_server(plane: Plane, monkeypatch: pyte
         (job_id,) = plane.submit()
         cancel(plane, job_id)
         Postman(plane.database).deliver()
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     said = "\n".join(heard)
     assert "rcpt to:<ada@example.org>" in said.lower()
     assert f"({encode('j', job_id)}) CANCELLED" in said

@@ -76,14 +76,14 @@ def test_reconcilers_at_once_count_each_loss_once(plane: Plane) -> None:
     worker = plane.worker(slots=40)
     attempts = [plane.running(worker) for _ in range(20)]
     plane.expire(*attempts)
-    start = threading.Barrier(6, timeout=30)
+    start = threading.Barrier(6, timeout=120)
 
     def run() -> int:
         start.wait()
         return sum(reconciler.expire(plane.database) for _ in range(3))
 
     with ThreadPoolExecutor(6) as threads:
-        found = [done.result(timeout=60) for done in [threads.submit(run) for _ in range(6)]]
+        found = [done.result(timeout=120) for done in [threads.submit(run) for _ in range(6)]]
     assert sum(found) == 20
     assert {row.worker_deaths for row in plane.sql("SELECT worker_deaths FROM jobs")} == {1}
 

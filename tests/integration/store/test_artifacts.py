@@ -31,7 +31,7 @@ def _newest(plane: Plane, attempt: AttemptId) -> int:
 def test_versions_registered_at_once_are_numbered_without_gaps_or_doubles(plane: Plane) -> None:
     worker = plane.worker(slots=20)
     attempts = [plane.running(worker, command(outputs=DIGITS)) for _ in range(20)]
-    start = threading.Barrier(10, timeout=30)
+    start = threading.Barrier(10, timeout=120)
 
     def succeed(attempt: AttemptId) -> None:
         if attempt in attempts[:10]:

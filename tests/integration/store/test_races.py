@@ -81,7 +81,7 @@ def test_a_report_that_comes_while_the_reconciler_takes_the_job_is_lost(plane: P
             assert len(queue.expire_leases(connection, "reconciler")) == 1
             late = threads.submit(report)
             _until_blocked(plane)
-        assert late.result(timeout=30) == (str(attempt),)
+        assert late.result(timeout=120) == (str(attempt),)
     assert plane.state(attempt.job_id) is JobState.QUEUED
     assert plane.attempt(attempt).state == AttemptState.LOST
 
@@ -113,14 +113,14 @@ def test_an_append_in_flight_is_kept_and_the_attempt_ends_after_it(plane: Plane)
             assert streams.append(connection, Holder(), [(attempt, batch)]) == []
             ending = threads.submit(lose)
             _until_blocked(plane)
-        assert ending.result(timeout=30) == 1
+        assert ending.result(timeout=120) == 1
     assert plane.append(attempt, "too late", seq=2, first_line=2) == [attempt]
     assert len(plane.sql("SELECT FROM log_chunks")) == 1
 
 
 def test_two_appends_of_one_attempt_at_once_do_not_wait_for_each_other_for_ever(plane: Plane) -> None:
     attempt = plane.running(plane.worker())
-    together = threading.Barrier(2, timeout=30)
+    together = threading.Barrier(2, timeout=120)
 
     def append(seq: int) -> None:
         with plane.database.transaction() as connection:
@@ -137,7 +137,7 @@ def test_two_appends_of_one_attempt_at_once_do_not_wait_for_each_other_for_ever(
     with ThreadPoolExecutor(2) as threads:
         for first in range(1, 40, 2):
             for done in [threads.submit(append, seq) for seq in (first, first + 1)]:
-                done.result(timeout=30)
+                done.result(timeout=120)
     assert len(plane.sql("SELECT FROM log_chunks")) == 40
 
 
@@ -150,7 +150,7 @@ def test_heartbeats_and_appends_for_many_attempts_take_their_locks_in_one_order(
             beat = threads.submit(plane.heartbeat, worker, second, first)  # named in the other order
             _until_blocked(plane)
             assert hold(connection, Holder(), [second]) == {second}
-        assert beat.result(timeout=30).lost == ()
+        assert beat.result(timeout=120).lost == ()
 
 
 def test_a_worker_that_returns_takes_nothing_from_a_later_attempt(plane: Plane) -> None:
@@ -169,7 +169,7 @@ def test_twenty_claimers_get_every_job_once(plane: Plane) -> None:
     workers = [plane.worker(slots=4) for _ in range(20)]
     ids = plane.submit(*(command() for _ in range(60)))
     plane.dispatch()
-    start = threading.Barrier(20, timeout=30)
+    start = threading.Barrier(20, timeout=120)
 
     def claim(worker: int) -> list[tuple[str, int]]:
         start.wait()
@@ -186,7 +186,7 @@ def test_twenty_claimers_get_every_job_once(plane: Plane) -> None:
 
 
 def test_fifty_submits_with_one_key_are_one_job_and_one_answer(plane: Plane) -> None:
-    start = threading.Barrier(25, timeout=30)
+    start = threading.Barrier(25, timeout=120)
 
     def submit(number: int) -> dict[str, Any]:
         if number < 25:
@@ -241,7 +241,7 @@ def test_who_waits_for_a_key_that_is_rolled_back_has_the_effect_itself(plane: Pl
             waiting = threads.submit(second)
             _until_blocked(plane)
             raise ZeroDivisionError
-        assert waiting.result(timeout=30) == {"by": "second"}
+        assert waiting.result(timeout=120) == {"by": "second"}
 
 
 def test_without_a_key_every_request_has_its_effect(plane: Plane) -> None:
@@ -278,7 +278,7 @@ def test_a_deadlock_is_reported_as_something_to_try_again(plane: Plane) -> None:
     def other_way_round() -> None:
         with plane.database.transaction() as connection:
             connection.execute(lock, {"id": second})
-            held.wait(timeout=30)
+            held.wait(timeout=120)
             connection.execute(lock, {"id": first})
 
     held = threading.Barrier(2)
@@ -288,11 +288,11 @@ def test_a_deadlock_is_reported_as_something_to_try_again(plane: Plane) -> None:
             with plane.database.transaction() as connection:
                 connection.execute(lock, {"id": first})
                 other = threads.submit(other_way_round)
-                held.wait(timeout=30)
+                held.wait(timeout=120)
                 connection.execute(lock, {"id": second})
         except ServerUnavailable as error:
             failures.append(error)
-        if lost := other.exception(timeout=30):
+        if lost := other.exception(timeout=120):
             failures.append(lost)
     assert [type(error) for error in failures] == [ServerUnavailable]
 
@@ -311,8 +311,8 @@ def test_a_checkpoint_that_is_asked_for_while_a_worker_claims_rings_that_worker(
             attempts.claim(connection, worker, pools.pool_of(connection, worker), 1, LEASE)
             asking = threads.submit(ask)
             _until_blocked(plane)
-        asking.result(timeout=30)
-        assert [bell.payload for bell in bells.notifies(timeout=30, stop_after=1)] == [str(worker)]
+        asking.result(timeout=120)
+        assert [bell.payload for bell in bells.notifies(timeout=120, stop_after=1)] == [str(worker)]
     assert plane.attempt(AttemptId(job_id, 1)).asked == "checkpoint"
 
 
@@ -332,7 +332,7 @@ def test_a_checkpoint_that_is_superseded_while_its_copy_begins_is_left_out(plane
             checkpoints.commit(connection, attempt, 2, upload(attempt, plane.workspace, "c2"))
             late = threads.submit(replicate)
             _until_blocked(plane)
-        assert late.result(timeout=30) == 0
+        assert late.result(timeout=120) == 0
     assert replicate() == 1, "the newer one is copied"
 
 
@@ -353,7 +353,7 @@ def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_
             _until_blocked(plane)
             (user,) = plane.submit(command(env={"MODEL": "digits@1"}))
         with pytest.raises(Conflict, match=encode("j", user)):
-            deleting.result(timeout=30)
+            deleting.result(timeout=120)
         with plane.database.transaction() as connection:
             jobs.cancel(connection, user, "ada")
         with plane.database.transaction() as connection:
@@ -361,7 +361,7 @@ def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_
             deleting = threads.submit(delete)
             _until_blocked(plane)
             connection.execute(lock)  # nobody has it
-        assert deleting.result(timeout=30) == "digits@1"
+        assert deleting.result(timeout=120) == "digits@1"
 
 
 def test_what_is_said_waits_for_a_job_without_holding_its_attempt(plane: Plane) -> None:

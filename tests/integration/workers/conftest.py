@@ -65,7 +65,7 @@ def workers(plane: ControlPlane, tmp_path: Path) -> Iterator[Workers]:
             process.terminate()
         for process in started.processes:
             try:
-                process.wait(20)
+                process.wait(timeout=120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -227,7 +227,7 @@ def test_draining_lets_a_job_save_itself_and_reports_it_as_preempted(plane: Cont
     worker = workers.start()
     _ready(plane, attempt)
     worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.wait(timeout=120) == 0
     assert plane.report_of(attempt).reason is Reason.PREEMPTED
     assert plane.attempts[attempt].text() == ["ready", "saved"]
 
@@ -239,7 +239,7 @@ def test_a_second_request_to_go_hurries(plane: ControlPlane, workers: Workers) -
     worker.terminate()
     plane.wait(lambda: plane.draining_seen)
     worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.wait(timeout=120) == 0
     assert plane.report_of(attempt).reason is Reason.PREEMPTED
 
 
@@ -294,7 +294,7 @@ def test_a_worker_that_never_reached_the_api_goes_when_asked(plane: ControlPlane
     worker = workers.start()
     plane.wait(lambda: plane.requests.get("register"))
     worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 def test_a_drain_without_an_api_ends_with_the_lease(plane: ControlPlane, workers: Workers) -> None:
@@ -305,13 +305,13 @@ def test_a_drain_without_an_api_ends_with_the_lease(plane: ControlPlane, workers
     with plane.changed:
         plane.down = True
     worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.wait(timeout=120) == 0
     assert workers.leftovers() == []
 
 
 def test_a_refused_token_ends_the_worker_with_the_reason(workers: Workers) -> None:
     worker = workers.start(NEUTRINO_TOKEN="wrong")
-    assert worker.wait(20) == 4
+    assert worker.wait(timeout=120) == 4
 
 
 def test_what_was_given_up_is_not_called_unexecuted(plane: ControlPlane, workers: Workers) -> None:

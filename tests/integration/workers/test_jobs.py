@@ -169,7 +169,7 @@ def test_checkpoints_are_committed_before_the_call_returns_and_the_next_attempt_
 def plane_bell(plane: ControlPlane, workers: Workers) -> None:
     """Without Redis there is no bell: the next heartbeat tells that work waits. A new worker asks at once."""
     workers.processes[-1].terminate()
-    assert workers.processes[-1].wait(20) == 0
+    assert workers.processes[-1].wait(timeout=120) == 0
     workers.start()
 
 

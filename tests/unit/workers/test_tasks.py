@@ -52,7 +52,7 @@ def test_a_worker_that_probes_cannot_reach_ends_and_says_why(module: str, tmp_pa
         "NEUTRINO_ALIVE_BIND": "8471",
     }
     ended = subprocess.run(
-        [sys.executable, "-m", module], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", module], env=env, capture_output=True, text=True, timeout=180, check=False
     )
     assert ended.returncode == 1
     assert "NEUTRINO_ALIVE_BIND is '8471'" in ended.stderr
