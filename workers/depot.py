@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -32,6 +29,7 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.spec import SourceFile
 from orchestrator.domain.transfer import Place
 from workers.api import Api
+from workers.cache import Cache
 from workers.sources import Had, fetch_first
 
 log = logging.getLogger(__name__)
@@ -40,7 +38,6 @@ Result = TypeVar("Result")
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled each time
-_CACHE_BYTES = 2 * 1024**3
 
 
 class Copy(NamedTuple):
@@ -67,8 +64,7 @@ class Depot:
     def __init__(self, api: Api, store: Callable[[], str], cache: Path) -> None:
         self._api = api
         self._store = store
-        self._cache = cache
-        cache.mkdir(parents=True, exist_ok=True)
+        self._cache = Cache(cache)
 
     def publish(self, folder: Path, prefix: str) -> ArtifactUpload:
         """Upload a folder as an artifact. Raises a NeutrinoError when it cannot be stored."""
@@ -124,50 +120,29 @@ class Depot:
     def stage_files(self, files: tuple[SourceFile, ...], token: str, work: Path) -> None:
         """Place the user's files into the working folder. Raises a NeutrinoError when one cannot be had intact."""
         for file in files:
-            kept = self._cached(file, token)
             target = work / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(kept, target)  # no link: the job may write to its copy
+            target.write_bytes(self._content(file, token))
             target.chmod(0o755 if file.executable else 0o644)
 
-    def _cached(self, file: SourceFile, token: str) -> Path:
-        kept = self._cache / file.sha256
-        if kept.exists() and _sha256(kept.read_bytes()) == file.sha256:
-            os.utime(kept)
-            return kept
-        data = retried(lambda: self._download(file, token))
-        self._make_room(len(data))
-        partial = self._cache / f"{file.sha256}.{secrets.token_hex(8)}"
-        partial.write_bytes(data)
-        partial.replace(kept)
-        return kept
+    def _content(self, file: SourceFile, token: str) -> bytes:
+        data = self._cache.get(file.sha256)
+        if data is None:
+            data = retried(lambda: self._download(file, token))
+            self._cache.put(file.sha256, data)
+        return data
 
     def _download(self, file: SourceFile, token: str) -> bytes:
         data = self._api.file(file.sha256, token)
-        if _sha256(data) != file.sha256:
+        if hashlib.sha256(data).hexdigest() != file.sha256:
             raise CorruptArtifact(f"{file.path}: the bytes that arrived do not match the hash.")
         return data
-
-    def _make_room(self, size: int) -> None:
-        """Forget the files that were not used for longest."""
-        kept = sorted(((entry.stat().st_atime, entry) for entry in self._cache.iterdir()), key=lambda pair: pair[0])
-        total = size + sum(entry.stat().st_size for _, entry in kept)
-        for _, entry in kept:
-            if total <= _CACHE_BYTES:
-                return
-            total -= entry.stat().st_size
-            with contextlib.suppress(FileNotFoundError):  # another thread was faster
-                entry.unlink()
 
 
 @lru_cache(maxsize=4)
 def _opened(uri: str) -> RetryingStore:
     """A store, opened once: looking for its credentials takes longer than a small checkpoint."""
     return open_store(uri)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def retried(work: Callable[[], Result]) -> Result:
