@@ -10,12 +10,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from redis import Redis as RedisClient
 
 import migrations
 from orchestrator.embedded.postgres import Postgres
 from orchestrator.embedded.redis import Redis
+
+# How long an example takes says something about the machine, not about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _TEMPLATE = "neutrino_template"
 _REDIS_DATABASES = itertools.cycle(range(1, 64))  # 0 is the one that a careless client writes to

@@ -183,7 +183,7 @@ def _reachable(document: Any, path: str) -> bool:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/plan"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(document=_VALUES | _DOCUMENTS)
 def test_no_document_breaks_the_api(api: Api, path: str, document: Any) -> None:
     answer = api("POST", path, content=json.dumps(document).encode(), headers=JSON)

@@ -91,7 +91,7 @@ def test_since_skips_what_is_older_and_fills_the_page_with_what_is_younger(plane
         assert again == found  # a time without a zone is UTC
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
 def test_every_text_is_kept_but_for_nul_which_becomes_visible(plane: Plane, text: str) -> None:
     known = plane.sql("SELECT coalesce(max(id), 0) AS id FROM jobs")[0].id
