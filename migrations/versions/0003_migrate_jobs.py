@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 _STANDBY = sa.text("standby IS NOT NULL AND finished_at IS NULL")
+_BOUND = sa.text("state = 'RUNNING' AND bound_for IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -29,9 +30,23 @@ def upgrade() -> None:
     op.add_column(
         "attempts",
         sa.Column(
-            "asked", sa.Text(), nullable=True, comment="what the control plane wants of it: checkpoint, move, or cancel"
+            "asked",
+            sa.Text(),
+            nullable=True,
+            comment="what is wanted of it: checkpoint, cancel, move, or move once a copy has gone ahead",
         ),
     )
+    op.add_column(
+        "attempts",
+        sa.Column(
+            "bound_for",
+            sa.BigInteger(),
+            nullable=True,
+            comment="the pool that keeps a slot for it, while it moves",
+        ),
+    )
+    op.create_foreign_key(op.f("fk_attempts_bound_for_pools"), "attempts", "pools", ["bound_for"], ["id"])
+    op.create_index("ix_attempts_bound", "attempts", ["bound_for"], unique=False, postgresql_where=_BOUND)
     op.add_column(
         "attempts",
         sa.Column(
@@ -42,7 +57,9 @@ def upgrade() -> None:
         ),
     )
     op.add_column("attempts", sa.Column("last_metric_at", sa.Double(), nullable=True))
-    op.create_check_constraint(op.f("ck_attempts_asked_known"), "attempts", "asked IN ('checkpoint', 'move', 'cancel')")
+    op.create_check_constraint(
+        op.f("ck_attempts_asked_known"), "attempts", "asked IN ('checkpoint', 'ahead', 'move', 'cancel')"
+    )
     op.create_table(
         "refusals",
         sa.Column("job_id", sa.BigInteger(), nullable=False),
@@ -61,6 +78,9 @@ def downgrade() -> None:
     op.drop_constraint(op.f("ck_attempts_asked_known"), "attempts")
     op.drop_column("attempts", "last_metric_at")
     op.drop_column("attempts", "first_metric_at")
+    op.drop_index("ix_attempts_bound", table_name="attempts", postgresql_where=_BOUND)
+    op.drop_constraint(op.f("fk_attempts_bound_for_pools"), "attempts", type_="foreignkey")
+    op.drop_column("attempts", "bound_for")
     op.drop_column("attempts", "asked")
     op.drop_index("ix_jobs_standby", table_name="jobs", postgresql_where=_STANDBY)
     op.drop_column("jobs", "standby")

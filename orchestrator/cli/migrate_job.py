@@ -37,6 +37,8 @@ def migrate_job(
 
 def _tell(view: MoveView, *, dry_run: bool) -> None:
     load = f"{size(view.bytes_to_move)} to move for ${view.egress_usd:.2f}" if view.bytes_to_move else "nothing to move"
+    if view.bytes_ahead:
+        load += f" ({size(view.bytes_ahead)} of it while it still runs)"
     step = "no checkpoint yet" if view.step is None else f"checkpoint of step {view.step}"
     write(safe(f"{view.job}  {view.source or 'queue'} → {view.target} (pool {view.pool})").plain + "\n")
     write(f"  {step}, {load}; away for about {duration(view.downtime_seconds)}\n")

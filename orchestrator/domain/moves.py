@@ -21,8 +21,9 @@ class MoveJob(Model):
 class MoveView(Model):
     """A job on its way to another cloud, or what that would take.
 
-    `step` is the newest checkpoint, and `bytes_to_move` what of it is not near `pool` yet; a running job takes a fresh
-    one of about that size before it stops. `downtime_seconds` is the estimate from its last step here to its first
+    `step` is the newest checkpoint, and `bytes_to_move` what is not near `pool` yet; a running job takes a fresh one
+    before it stops. `bytes_ahead` of them move while it still runs, because most of it is expected to be the same then;
+    what is not is moved again. `downtime_seconds` is the estimate from its last step here to its first
     step there, `egress_usd` the list price.
     """
 
@@ -33,6 +34,7 @@ class MoveView(Model):
     state: JobState
     step: int | None
     bytes_to_move: int
+    bytes_ahead: int = 0
     egress_usd: float
     downtime_seconds: float
     considered: tuple[Considered, ...]

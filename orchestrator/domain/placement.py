@@ -62,7 +62,7 @@ class Shape(Model):
 @dataclass(frozen=True, slots=True)
 class PoolState:
     """A pool as the dispatcher sees it. `slots` counts the live workers that are not draining; one of them costs
-    `usd_per_hour`, None when nobody has said."""
+    `usd_per_hour`, None when nobody has said. `kept` are for jobs that are on their way there."""
 
     id: int
     name: str
@@ -78,16 +78,17 @@ class PoolState:
     max_nodes: int = 1
     spot: bool = False
     usd_per_hour: float | None = None
+    kept: int = 0
 
     @property
     def free(self) -> int:
         """Slots on which nothing runs and nothing is about to."""
-        return max(self.slots - self.running - self.dispatched, 0)
+        return max(self.slots - self.kept - self.running - self.dispatched, 0)
 
     @property
     def room(self) -> int:
         """How many more attempts its window takes."""
-        return max(self.slots * WINDOW_PER_SLOT - self.dispatched, 0)
+        return max((self.slots - self.kept) * WINDOW_PER_SLOT - self.dispatched, 0)
 
     @property
     def hungry(self) -> bool:

@@ -111,6 +111,7 @@ class Scheduler:
         reconciler.withdraw(self._database)
         reconciler.rebalance(self._database)
         reconciler.copy_ahead(self._database)
+        reconciler.let_follow(self._database)
         self._ring(reconciler.unheard(self._database))
 
     def _sign_of_life(self) -> None:

@@ -9,7 +9,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Shape, share_out
 from orchestrator.domain.state import Reason
 from orchestrator.scheduler.dispatcher import Ring, idle_pools
-from orchestrator.store import components, idempotency, max_cost, notifications, pools, queue, sessions, standby
+from orchestrator.store import ahead, components, idempotency, max_cost, notifications, pools, queue, sessions, standby
 from orchestrator.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,12 @@ def copy_ahead(database: Database) -> int:
     """Begin to copy checkpoints to the clouds that stand by; returns how many."""
     with database.transaction() as connection:
         return standby.replicate(connection)
+
+
+def let_follow(database: Database) -> int:
+    """Let jobs that move stop where they are, once what goes ahead of them has arrived; returns how many."""
+    with database.transaction() as connection:
+        return ahead.follow(connection)
 
 
 def sweep(database: Database) -> None:

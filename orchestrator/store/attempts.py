@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from orchestrator import settings
 from orchestrator.domain.document import timeout_of
 from orchestrator.domain.ids import AttemptId, encode
 from orchestrator.domain.protocol import (
@@ -27,7 +28,7 @@ from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS, Order
-from orchestrator.store import artifacts, checkpoints, inputs, max_cost, transfers
+from orchestrator.store import ahead, artifacts, checkpoints, inputs, max_cost, transfers
 from orchestrator.store.fence import LIVE, Holder, hold, require
 from orchestrator.store.shaping import shaped
 from orchestrator.store.transitions import Change, note, transition
@@ -127,7 +128,8 @@ _RENEW = f"""
     RETURNING a.job_id, a.epoch
 """
 _HELD = f"""
-    SELECT a.job_id, a.epoch, CASE j.state WHEN 'RUNNING' THEN a.asked WHEN 'CANCELLING' THEN 'cancel' END AS asked
+    SELECT a.job_id, a.epoch,
+      CASE j.state WHEN 'RUNNING' THEN nullif(a.asked, 'ahead') WHEN 'CANCELLING' THEN 'cancel' END AS asked
     FROM attempts a JOIN jobs j ON j.id = a.job_id
     WHERE a.worker_id = :worker AND {LIVE}
 """
@@ -239,7 +241,9 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
         ending(jobs[attempt.job_id], one.reason, one.message, worker, exit_code=one.exit_code)
         for attempt, one in accepted
     ]
-    moved = {move.job_id: move for move in transition(connection, shaped(connection, jobs, changes))}
+    moves = transition(connection, shaped(connection, jobs, changes))
+    ahead.land(connection, moves, settings.current().silence_seconds)
+    moved = {move.job_id: move for move in moves}
     for attempt, one in accepted:
         job, move = jobs[attempt.job_id], moved.get(attempt.job_id)
         if move is None:

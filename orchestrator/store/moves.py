@@ -15,15 +15,19 @@ from orchestrator.domain.errors import Conflict, FieldError, InvalidSpec, NoPlac
 from orchestrator.domain.freight import Prices
 from orchestrator.domain.ids import encode
 from orchestrator.domain.moves import MoveView
-from orchestrator.domain.placement import PoolState, Shape, place
+from orchestrator.domain.placement import Decision, PoolState, Shape, place
+from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.state import JobState, Reason
-from orchestrator.store import freight, pools
+from orchestrator.store import ahead, freight, pools
 from orchestrator.store.notify import QUEUE, WORKERS, notify
 from orchestrator.store.transitions import Change, note, transition
 
 START_SECONDS = 3.0
 """What a process needs from its claim to its first step, beside its checkpoint: mostly the import of torch."""
+
+WORTH_IT = 0.25
+"""A copy goes ahead when so much of it, as a share, is expected to be the same when the job stops."""
 
 _JOB = """
     SELECT j.id, j.state, j.epoch, j.shape, j.moved_to, p.cloud, p.name AS pool, a.asked, a.worker_id,
@@ -38,40 +42,67 @@ _JOB = """
 _HOLD = "SELECT FROM jobs WHERE id = :id FOR NO KEY UPDATE"
 
 
-def plan(connection: Connection, job_id: int, to: str, prices: Prices, rate: float) -> tuple[MoveView, PoolState]:
-    """What it takes to move a job to the cloud `to`, and the pool where it would go; `rate` in bytes per second.
+def plan(
+    connection: Connection, job_id: int, to: str, prices: Prices, rate: float, shared: int = 0
+) -> tuple[MoveView, PoolState]:
+    """What it takes to move a job to the cloud `to`, and the pool where it would go; `rate` in bytes per second. Of its
+    newest checkpoint `shared` bytes are expected to be the same in the next one.
 
     Raises InvalidSpec for a cloud that is not known, Conflict when the job has ended, is there already or is on its way
-    somewhere, and NoPlace when no pool there can take it.
+    somewhere, and NoPlace when no pool there can take it, or has a slot free now for one that runs.
     """
     target = _known(to)
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     _movable(job, target)
     shape = Shape.model_validate_json(job.shape).model_copy(
-        update={"moved_to": target, "refused_by": (), "freight": freight.carried(connection, [job_id]).get(job_id, ())}
+        update={
+            "moved_to": target,
+            "refused_by": (),
+            "freight": freight.carried(connection, [job_id]).get(job_id, ()),
+        }
     )
     decision = place(shape, pools.states(connection), prices)
-    there = [pool for pool in decision.pools if pool.cloud == target and pool.workers]
-    if not there:
-        tried = [one.model_dump(include={"pool", "verdict"}) for one in decision.considered]
-        reasons = " ".join(f"{one.pool}: {one.verdict}." for one in decision.considered)
-        hint = f"Start a pool on {target} that fits, then try again."
-        raise NoPlace(f"No pool on {target} can take this job. {reasons}", hint=hint, attempts=tried)
-    load = next(one for one in decision.considered if one.pool == there[0].name)
+    pool = _open(decision, target, running=job.state == JobState.RUNNING)
+    load = next(one for one in decision.considered if one.pool == pool.name)
+    early = load.bytes_to_move if job.state == JobState.RUNNING and _worth_it(shared, load.bytes_to_move) else 0
+    again = load.bytes_to_move - shared if early else 0
     view = MoveView(
         job=encode("j", job_id),
         source=job.cloud,
         target=target,
-        pool=there[0].name,
+        pool=pool.name,
         state=JobState(job.state),
         step=job.step,
-        bytes_to_move=load.bytes_to_move,
-        egress_usd=load.egress_usd,
-        downtime_seconds=round(load.bytes_to_move / rate + START_SECONDS, 1),
+        bytes_to_move=load.bytes_to_move + again,
+        bytes_ahead=early,
+        egress_usd=load.egress_usd * (1 + (again / early if early else 0)),
+        downtime_seconds=round((again if early else load.bytes_to_move) / rate + START_SECONDS, 1),
         considered=decision.considered,
-        message=_message(job, target),
+        message=_message(job, target, early),
     )
-    return view, there[0]
+    return view, pool
+
+
+def _worth_it(shared: int, size: int) -> bool:
+    """Whether a copy goes ahead: it costs its egress, and saves the time for what stays the same."""
+    return size > 0 and shared >= size * WORTH_IT
+
+
+def _open(decision: Decision, target: Cloud, *, running: bool) -> PoolState:
+    """The best pool on a cloud; one that is full makes no job stop that runs elsewhere."""
+    there = [pool for pool in decision.pools if pool.cloud == target and pool.workers]
+    tried = [one.model_dump(include={"pool", "verdict"}) for one in decision.considered]
+    if not there:
+        reasons = " ".join(f"{one.pool}: {one.verdict}." for one in decision.considered)
+        hint = f"Start a pool on {target} that fits, then try again."
+        raise NoPlace(f"No pool on {target} can take this job. {reasons}", hint=hint, attempts=tried)
+    if not running:
+        return there[0]
+    if free := [pool for pool in there if pool.free]:
+        return free[0]
+    full = " ".join(f"{pool.name}: no slot of {pool.slots} is free." for pool in there)
+    hint = "It goes on where it is. Try again when a job there has ended, or start another worker."
+    raise NoPlace(f"{target} is full. {full}", hint=hint, attempts=tried)
 
 
 def _known(to: str) -> Cloud:
@@ -89,30 +120,40 @@ def _movable(job: Any, target: Cloud) -> None:
         raise Conflict(f"Job {public_id} has finished ({state}); there is nothing to move.")
     if state is JobState.CANCELLING:
         raise Conflict(f"Job {public_id} is being cancelled.")
-    if job.asked == "move":
+    if job.asked == "cancel":
+        raise Conflict(f"Job {public_id} is being stopped.")
+    if job.asked in {"ahead", "move"}:
         raise Conflict(f"Job {public_id} is on its way to {job.moved_to} already.", hint="Wait until it runs there.")
     if job.cloud == target or (job.cloud is None and job.moved_to == target):
         where = f"runs on {target}" if state is JobState.RUNNING else f"is to run on {target}"
         raise Conflict(f"Job {public_id} {where} already.", hint="Name another cloud.")
 
 
-def _message(job: Any, target: str) -> str:
+def _message(job: Any, target: str, early: int) -> str:
     if job.state != JobState.RUNNING:
         return f"Moved to {target} before it ran."
     last = (
         f"its last checkpoint is of step {job.step}" if job.step is not None else "it has published no checkpoint yet"
     )
+    if early:
+        return f"Moving to {target}: {format_bytes(early)} of it go ahead, and it runs on meanwhile; {last}."
     return f"Moving to {target}: it is asked to save itself and to stop; {last}."
 
 
 _REDIRECT = "UPDATE jobs SET moved_to = :target, shape = :shape WHERE id = :id"
-_ASK = "UPDATE attempts SET asked = :asked WHERE job_id = :id AND epoch = :epoch AND state = 'RUNNING'"
+_ASK = """
+    UPDATE attempts SET asked = :asked, bound_for = :bound
+    WHERE job_id = :id AND epoch = :epoch AND state = 'RUNNING'
+"""
 
 
-def begin(connection: Connection, job_id: int, to: str, prices: Prices, rate: float, user: str) -> MoveView:
-    """Send a job on its way to the cloud `to`, as `plan` finds it now; raises what that raises."""
+def begin(
+    connection: Connection, job_id: int, to: str, prices: Prices, rate: float, user: str, shared: int = 0
+) -> MoveView:
+    """Send a job on its way to the cloud `to`, as `plan` finds it now; raises what that raises. For one that runs a
+    slot is kept there; where that is worth it, it stops only once a copy of its newest checkpoint has gone ahead."""
     connection.execute(text(_HOLD), {"id": job_id})
-    view, _ = plan(connection, job_id, to, prices, rate)
+    view, pool = plan(connection, job_id, to, prices, rate, shared)
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     shape = Shape.model_validate_json(job.shape).model_copy(update={"moved_to": Cloud(view.target), "refused_by": ()})
     connection.execute(text(_REDIRECT), {"id": job_id, "target": view.target, "shape": shape.key()})
@@ -125,7 +166,8 @@ def begin(connection: Connection, job_id: int, to: str, prices: Prices, rate: fl
         return view
     note(connection, job_id, Reason.MIGRATING, view.message, actor)
     if job.state == JobState.RUNNING:
-        connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "move"})
+        asked = "ahead" if view.bytes_ahead and ahead.send(connection, job_id, pool) else "move"
+        connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": asked, "bound": pool.id})
         notify(connection, {WORKERS: [job.worker_id]})
     else:
         notify(connection, {QUEUE: ()})
@@ -141,6 +183,6 @@ def ask_for_checkpoint(connection: Connection, job_id: int, user: str) -> None:
         raise Conflict(f"Job {encode('j', job_id)} is {job.state}; only a running job can take a checkpoint.")
     if job.asked is not None:
         return
-    connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "checkpoint"})
+    connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "checkpoint", "bound": None})
     note(connection, job_id, Reason.CHECKPOINT_REQUESTED, "Asked to take a checkpoint now.", f"user:{user}")
     notify(connection, {WORKERS: [job.worker_id]})

@@ -61,7 +61,7 @@ _BEAT = f"""
         THEN array_append(coalesce(a.done_nodes, '{{}}'), :node) ELSE a.done_nodes END
     FROM held JOIN jobs j ON j.id = held.job_id
     WHERE a.job_id = held.job_id AND a.epoch = held.epoch
-    RETURNING j.state, a.asked, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
+    RETURNING j.state, nullif(a.asked, 'ahead') AS asked, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
 """
 
 

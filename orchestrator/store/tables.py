@@ -229,7 +229,10 @@ attempts = Table(
     Column("resumed_from_step", BigInteger),
     Column("progress", Double),
     Column("note", Text, comment="what the job last said beside its progress"),
-    Column("asked", Text, comment="what the control plane wants of it: checkpoint, move, or cancel"),
+    Column("asked", Text, comment="what is wanted of it: checkpoint, cancel, move, or move once a copy has gone ahead"),
+    Column(
+        "bound_for", BigInteger, ForeignKey("pools.id"), comment="the pool that keeps a slot for it, while it moves"
+    ),
     columns.time("attached_at"),
     Column("node_pods", JSONB, comment="by node, the uid of the pod that runs it: no other one may"),
     columns.time("staged_at"),
@@ -243,8 +246,9 @@ attempts = Table(
     _one_of("state", AttemptState),
     CheckConstraint("(state = 'RUNNING') = (finished_at IS NULL)", name="finished_iff_ended"),
     CheckConstraint("state <> 'RUNNING' OR lease_expires_at IS NOT NULL", name="running_has_lease"),
-    CheckConstraint("asked IN ('checkpoint', 'move', 'cancel')", name="asked_known"),
+    CheckConstraint("asked IN ('checkpoint', 'ahead', 'move', 'cancel')", name="asked_known"),
     Index("ix_attempts_lease", "lease_expires_at", postgresql_where=text("state = 'RUNNING'")),
+    Index("ix_attempts_bound", "bound_for", postgresql_where=text("state = 'RUNNING' AND bound_for IS NOT NULL")),
     Index("ix_attempts_worker", "worker_id", postgresql_where=text("state = 'RUNNING'")),
     Index("uq_attempts_token_hash", "token_hash", unique=True, postgresql_where=text("state = 'RUNNING'")),
     Index("ix_attempts_finished", "finished_at"),

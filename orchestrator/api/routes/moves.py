@@ -6,17 +6,19 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from cloud_adapters.artifacts import read_manifest
 from cloud_adapters.egress import rates
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.api.auth import Submitter
 from orchestrator.api.dependencies import Db, IdempotencyKey, fingerprint
-from orchestrator.api.outside import apart
+from orchestrator.api.outside import apart, reach
 from orchestrator.domain.errors import Conflict, NeutrinoError
 from orchestrator.domain.moves import MoveJob, MoveView
 from orchestrator.domain.placement import PoolState
 from orchestrator.domain.views import JobSummary
-from orchestrator.store import idempotency, jobs, moves
+from orchestrator.store import ahead, idempotency, jobs, moves
+from orchestrator.store.session import Database
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -31,14 +33,17 @@ def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, jo
         again = idempotency.answered(connection, caller.workspace_id, key)
         if not again:
             view, pool = moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE)
+    shared = 0
     if not again:
         _reach(pool)
+        shared = _shared(db, row_id) if view.bytes_to_move else 0
         if wanted.dry_run:
-            return view
+            with db.transaction() as connection:
+                return moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE, shared)[0]
     with db.transaction() as connection:
 
         def effect() -> dict[str, Any]:
-            now = moves.begin(connection, row_id, wanted.to, rates(), ASSUMED_RATE, caller.user)
+            now = moves.begin(connection, row_id, wanted.to, rates(), ASSUMED_RATE, caller.user, shared)
             return now.model_dump(mode="json")
 
         body = fingerprint(request, wanted.model_dump_json().encode())
@@ -52,6 +57,20 @@ def _reach(pool: PoolState) -> None:
     except NeutrinoError as error:
         text = f"The job cannot go to pool {pool.name}, because its store {pool.store} cannot be used: {error}"
         raise Conflict(text, hint="Nothing has changed. `neutrino doctor` checks the stores.") from error
+
+
+def _shared(db: Database, row_id: int) -> int:
+    """The bytes that the two newest checkpoints of a job have in common; 0 when that cannot be known."""
+    with db.transaction() as connection:
+        recent = ahead.recent(connection, row_id)
+    if len(recent) < 2:
+        return 0
+    try:
+        newest, before = (read_manifest(reach(one.store), one.prefix) for one in recent)
+    except NeutrinoError:
+        return 0
+    known = {file.sha256 for file in before.files}
+    return sum(file.size for file in newest.files if file.sha256 in known)
 
 
 @router.post("/jobs/{job_id}/checkpoint", status_code=202)

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.domain.errors import Conflict, LeaseLost, NoPlace
-from orchestrator.domain.ids import AttemptId, encode
+from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.placement import Shape
 from orchestrator.domain.protocol import ArtifactUpload, Resumed, Skipped
 from orchestrator.domain.spec import Checkpoints, Cloud, Placement
 from orchestrator.domain.state import JobState, Reason
-from orchestrator.store import attempts, checkpoints, explain, moves, queue, recovery, standby
+from orchestrator.store import ahead, attempts, checkpoints, explain, moves, queue, recovery, standby
 from orchestrator.store.fence import Holder
 from tests.integration.store.plane import Plane, command, upload
 
@@ -71,15 +71,76 @@ def test_a_running_job_is_asked_and_goes_on_where_it_was_sent(plane: Plane, work
     assert plane.heartbeat(workers["aws"], attempt).move == (str(attempt),)
     plane.report(workers["aws"], attempt, Reason.MIGRATING)
     job = plane.job(attempt.job_id)
-    assert (job.state, job.moved_to) == ("QUEUED", "gcp")
+    assert (job.state, job.moved_to) == ("DISPATCHED", "gcp"), "to the slot that was kept for it"
     assert (job.user_failures, job.infra_failures, job.preemptions) == (0, 0, 0)
     assert plane.attempt(attempt).state == "PREEMPTED"
     assert Shape.of(command(placement=Placement(clouds=(Cloud.AWS,)))).clouds == (Cloud.AWS,)
     assert job.document["spec"]["placement"] == {"clouds": ["aws"]}, "the spec stays as it was"
-    plane.dispatch()
     (lease,) = plane.claim(workers["gcp"])
     assert lease.resume is not None
     assert (lease.resume.step, lease.resume.store) == (7, STORES["aws"])
+
+
+def test_a_slot_is_kept_for_a_job_that_is_on_its_way(plane: Plane, workers: dict[str, int]) -> None:
+    plane.sql("UPDATE workers SET slots = 1 WHERE id = :id", id=workers["gcp"])
+    attempt = _running(plane, workers)
+    _move(plane, attempt, "gcp")
+    (other,) = plane.submit(command(placement=Placement(clouds=(Cloud.GCP,))))
+    plane.dispatch()
+    assert plane.state(other) is JobState.QUEUED, "the slot is taken"
+    second = _running(plane, workers)
+    with pytest.raises(NoPlace, match=r"gcp is full\. gcp: no slot of 1 is free"):
+        _move(plane, second, "gcp")
+    plane.report(workers["aws"], attempt, Reason.MIGRATING)
+    assert [one.attempt for one in plane.claim(workers["gcp"])] == [str(AttemptId(attempt.job_id, 2))]
+
+
+def test_a_job_runs_on_while_a_copy_goes_ahead_and_follows_when_it_has_arrived(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    attempt = _running(plane, workers)
+    for step in (6, 7):
+        _checkpoint(plane, attempt, step, size=1000)
+    with plane.database.transaction() as connection:
+        assert [one.step for one in ahead.recent(connection, attempt.job_id)] == [7, 6]
+        view = moves.begin(connection, attempt.job_id, "gcp", prices, RATE, "ada", shared=900)
+    assert (view.bytes_ahead, view.bytes_to_move) == (1000, 1100)
+
+    def follow() -> int:
+        with plane.database.transaction() as connection:
+            return ahead.follow(connection)
+
+    assert plane.heartbeat(workers["aws"], attempt).move == ()
+    with pytest.raises(Conflict, match="on its way to gcp"):
+        _move(plane, attempt, "azure")
+    plane.dispatch()
+    leases = [lease for worker in workers.values() for lease in plane.claim(worker)]
+    (copy,) = [lease for lease in leases if lease.document["kind"] == "Transfer"]
+    assert follow() == 0
+    assert copy.order is not None
+    there = copy.order.target
+    (row,) = plane.sql("SELECT p.cloud FROM attempts a JOIN pools p ON p.id = a.pool_id ORDER BY a.job_id DESC LIMIT 1")
+    landed = upload(attempt, plane.workspace).model_copy(
+        update={"store": there.store, "prefix": there.prefix, "digest": copy.order.digest}
+    )
+    plane.report(workers[row.cloud], decode_attempt(copy.attempt), output=landed)
+    assert follow() == 1
+    assert plane.heartbeat(workers["aws"], attempt).move == (str(attempt),)
+    assert follow() == 0
+
+
+def test_a_copy_that_nobody_makes_holds_no_job_up(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = _running(plane, workers)
+    _checkpoint(plane, attempt, 7, size=1000)
+    with plane.database.transaction() as connection:
+        moves.begin(connection, attempt.job_id, "gcp", prices, RATE, "ada", shared=900)
+        plane_jobs = "SELECT id FROM jobs WHERE kind = 'Transfer'"
+        assert ahead.follow(connection) == 0
+        (copy,) = connection.execute(text(plane_jobs)).scalars()
+        values = {"id": copy, "seconds": ahead.WAITS_SECONDS}
+        late = "UPDATE jobs SET created_at = created_at - :seconds * interval '1 second' WHERE id = :id"
+        connection.execute(text(late), values)
+        assert ahead.follow(connection) == 1
 
 
 @pytest.mark.parametrize("reason", [Reason.LEASE_LOST, Reason.WORKER_LOST, Reason.PREEMPTED])
@@ -127,12 +188,9 @@ def test_a_moved_job_stays_while_there_are_workers_and_leaves_when_there_are_non
 ) -> None:
     attempt = _running(plane, workers, Cloud.AWS, Cloud.AZURE)
     _move(plane, attempt, "gcp")
-    plane.sql("UPDATE workers SET slots = 1 WHERE id = :id", id=workers["gcp"])
-    busy = plane.running(workers["gcp"], command(placement=Placement(clouds=(Cloud.GCP,))))
     plane.report(workers["aws"], attempt, Reason.MIGRATING)
     plane.dispatch()
     assert plane.claim(workers["aws"], 4) == plane.claim(workers["azure"], 4) == ()
-    plane.report(workers["gcp"], busy)
     (lease,) = plane.claim(workers["gcp"])
     plane.sql("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = :id", id=workers["gcp"])
     plane.expire(AttemptId(attempt.job_id, 2))
