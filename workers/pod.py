@@ -16,7 +16,6 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +32,7 @@ from orchestrator.domain.protocol import (
 )
 from orchestrator.domain.state import Reason
 from orchestrator.domain.transfer import OWN_KINDS
-from workers import proctree
+from workers import last_words, proctree
 from workers.api import Api
 from workers.attempt import Attempt, Host
 from workers.backoff import Backoff
@@ -160,7 +159,7 @@ class Pod:
         return self._pulse.expired or (self._attempt is not None and self._attempt.lost)
 
     async def _report(self, given: PodLease, report: Report) -> int:
-        leave_word(report.message)
+        last_words.leave(report.message)
         batch = ReportBatch(worker=given.worker, reports=(report,))
         try:
             late = bool((await self._insist(lambda: self._api.report(batch))).lost)
@@ -238,13 +237,6 @@ class Pod:
             asyncio.get_running_loop().call_later(
                 self._settings.grace / 5, self._attempt.stop, _DRAINED, self._settings.drain
             )
-
-
-def leave_word(text: str) -> None:
-    """What Kubernetes shows as the end of the container, in the file that it gives for that."""
-    if text and (path := os.environ.get("NEUTRINO_LAST_WORDS")):
-        with suppress(OSError):
-            Path(path).write_text(text, encoding="utf-8")
 
 
 def settings_from(env: dict[str, str]) -> Settings:

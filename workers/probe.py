@@ -11,7 +11,7 @@ import urllib.request
 from cloud_adapters.registry import open_store
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.pods import Check
-from workers.pod import leave_word
+from workers import last_words
 
 _SECONDS = 15.0
 _LONGEST = 700  # a termination message has 4096 bytes in all
@@ -41,7 +41,7 @@ def main() -> int:
     if store := os.environ.get("NEUTRINO_PROBE_STORE"):
         checks.append(_store(store))
     text = json.dumps([check.model_dump(mode="json") for check in checks])
-    leave_word(text)
+    last_words.leave(text)
     sys.stdout.write(f"{text}\n")
     return 0 if all(check.ok for check in checks) else 1
 

@@ -1,4 +1,4 @@
-"""Which API, who am I, how is it: the profile and the state of the platform."""
+"""Which API, and who am I: the profile."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ import typer
 
 from orchestrator.cli.arguments import connect
 from orchestrator.cli.output import (
-    Column,
     Format,
     Output,
-    ago,
-    draw,
-    emit,
     emit_data,
     note,
     plain,
-    state_cell,
-    table,
     write,
 )
 
@@ -58,52 +52,3 @@ def whoami(output: Output = Format.TABLE) -> None:
         emit_data(plain(me), output)
     else:
         write(f"{me.user}\n" if output is Format.NAME else f"{me.user} in {me.workspace} ({me.role}) at {client.url}\n")
-
-
-def _count(jobs: int) -> str:
-    from orchestrator.domain.views import COUNTED
-
-    return f"{jobs:,}+" if jobs >= COUNTED else str(jobs)
-
-
-def status(output: Output = Format.TABLE) -> None:
-    """Show the jobs by state and the parts of the platform."""
-    with connect() as client:
-        now = client.status()
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(now), output)
-        return
-    if output is not Format.NAME:
-        draw(table(("JOBS", ""), ((state_cell(state), _count(count)) for state, count in now.jobs.items() if count)))
-        write("\n")
-    columns = (
-        Column("COMPONENT", lambda part: part.name),
-        Column("KIND", lambda part: part.kind, wide=True),
-        Column("HEALTH", lambda part: part.state),
-        Column("SEEN", lambda part: ago(part.seen_at)),
-        Column("DETAIL", lambda part: part.detail),
-    )
-    emit(now.components, columns, output, name="name")
-
-
-def completion(
-    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell to complete in.")],
-) -> None:
-    """Print the script that completes commands in a shell.
-
-    Use it with `source <(neutrino completion bash)`, or put its output where your shell looks for completions.
-    """
-    from typer._completion_shared import get_completion_script
-
-    if shell not in {"bash", "zsh", "fish"}:
-        raise typer.BadParameter("choose bash, zsh or fish.", param_hint="SHELL")
-    write(get_completion_script(prog_name="neutrino", complete_var="_NEUTRINO_COMPLETE", shell=shell) + "\n")
-
-
-def schema() -> None:
-    """Print the JSON Schema of job files, for editors."""
-    import json
-
-    from orchestrator.domain.document import json_schema
-
-    write(json.dumps(json_schema(), indent=2) + "\n")

@@ -26,7 +26,9 @@ from orchestrator.cli import (
     models,
     notifications,
     run,
+    shell,
     stack,
+    status,
     store,
     ui,
 )
@@ -89,10 +91,10 @@ _SHORT: dict[str, dict[str, Any]] = {
         "ui": ui.ui,
         "doctor": doctor.doctor,
         "login": login.login,
-        "status": login.status,
+        "status": status.status,
         "whoami": login.whoami,
-        "completion": login.completion,
-        "schema": login.schema,
+        "completion": shell.completion,
+        "schema": shell.schema,
     },
 }
 _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {

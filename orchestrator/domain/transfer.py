@@ -17,7 +17,7 @@ from orchestrator.domain.artifact import SafePath, Sha256
 from orchestrator.domain.document import parse
 from orchestrator.domain.model import Line, Model
 from orchestrator.domain.quantities import Memory
-from orchestrator.domain.spec import JobSpec, Name
+from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import JobState
 
 StoreAddress = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
@@ -150,18 +150,3 @@ class MigrationView(Model):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-
-
-class SetAlias(Model):
-    """Let an alias point at a version."""
-
-    version: int = Field(ge=1, lt=2**31)
-
-
-class AliasView(Model):
-    """A name for one version of a model, which can be pointed at another one at any time."""
-
-    alias: Name
-    version: int
-    set_by: str
-    set_at: datetime

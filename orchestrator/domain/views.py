@@ -343,6 +343,12 @@ class WhoAmI(Model):
     role: str
 
 
+class SignInLink(Model):
+    """Where a browser goes to be signed in; good once, for a minute."""
+
+    path: str
+
+
 class ComponentView(Model):
     """A part of the control plane and when it last showed itself. A broken one was seen not to work; a silent one has
     said nothing for a while; a gone one was killed or cut off, and others of its kind go on."""

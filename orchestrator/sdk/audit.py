@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.console import AuditEntry, AuditVerdict
+from orchestrator.domain.audit import AuditEntry, AuditVerdict
 from orchestrator.sdk.binding import Bound, D, Operation, Streaming
 from orchestrator.sdk.steps import Steps, Stream
 from orchestrator.sdk.transport import get, pages

@@ -7,9 +7,8 @@ from typing import Any, Generic, Self
 
 import httpx
 
-from orchestrator.domain.console import SignInLink
 from orchestrator.domain.protocol import Health
-from orchestrator.domain.views import StatusView, WhoAmI
+from orchestrator.domain.views import SignInLink, StatusView, WhoAmI
 from orchestrator.sdk.audit import Audit
 from orchestrator.sdk.binding import Bound, D, Operation
 from orchestrator.sdk.clusters import Clusters

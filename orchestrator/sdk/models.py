@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.domain.aliases import AliasView
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.transfer import AliasView, MigrationPlan, MigrationView
+from orchestrator.domain.transfer import MigrationPlan, MigrationView
 from orchestrator.domain.views import ArtifactDetail, ModelVersionView, ModelView, ReplicaView
 from orchestrator.sdk.binding import Bound, D, Fetched, Operation, Streaming
 from orchestrator.sdk.download import download

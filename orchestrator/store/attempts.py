@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,15 +30,8 @@ from orchestrator.domain.transfer import OWN_KINDS, Order
 from orchestrator.store import ahead, artifacts, checkpoints, inputs, max_cost, transfers
 from orchestrator.store.fence import LIVE, Holder, hold, require
 from orchestrator.store.shaping import shaped
+from orchestrator.store.tokens import ATTEMPT_PREFIX, token_hash
 from orchestrator.store.transitions import Change, note, transition
-
-TOKEN_PREFIX = "nat_"  # noqa: S105 - the prefix tells secret scanners what they have found
-
-
-def token_hash(secret: str) -> bytes:
-    """What is kept of a token. Tokens are random and long, so a plain hash is enough."""
-    return hashlib.sha256(secret.encode()).digest()
-
 
 _CLAIMABLE = """
     SELECT id, epoch, workspace_id, document, traceparent FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
@@ -55,7 +47,7 @@ def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, leas
     resumes = checkpoints.resumable(connection, [row.id for row in waiting if row.epoch > 0], pool_id)
     reads = inputs.granted(connection, waiting, pool_id)
     orders = transfers.orders(connection, waiting, pool_id)
-    tokens = {row.id: TOKEN_PREFIX + secrets.token_urlsafe(24) for row in waiting}
+    tokens = {row.id: ATTEMPT_PREFIX + secrets.token_urlsafe(24) for row in waiting}
     worker = encode("w", worker_id)
     moved = transition(
         connection,

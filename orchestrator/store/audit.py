@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.console import AuditEntry, AuditVerdict
+from orchestrator.domain.audit import AuditEntry, AuditVerdict
 from orchestrator.store.session import Database
 
 _about: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("about", default=None)

@@ -101,12 +101,12 @@ def why(connection: Connection, job_id: int, prices: Prices = free) -> Why:
 def plan(connection: Connection, shape: Shape, prices: Prices = free) -> Why:
     """What would become of a job of this shape if it were submitted now."""
     decision = place(shape, pools.states(connection), prices)
-    free = any(pool.free for pool in decision.pools)
+    at_once = any(pool.free for pool in decision.pools)
     return Why(
         job="",
         state=JobState.QUEUED,
         reason="planned",
-        message=f"Would start at once in pool {decision.pools[0].name}." if free else decision.message,
+        message=f"Would start at once in pool {decision.pools[0].name}." if at_once else decision.message,
         considered=decision.considered,
         hint=_queued_hint(shape, decision),
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from orchestrator.domain.aliases import AliasView
 from orchestrator.domain.errors import Conflict, NotFound, nearest
 from orchestrator.domain.ids import decode, encode
-from orchestrator.domain.transfer import AliasView
 from orchestrator.domain.views import ModelVersionView, ModelView, Page
 from orchestrator.store import artifacts, replicas
 
@@ -91,6 +91,16 @@ def version(connection: Connection, workspace_id: int, name: str, which: str | i
     guess = nearest(alias, known)
     hint = f"Did you mean {name}@{guess}?" if guess else f"Write a number, or one of its aliases: {', '.join(known)}."
     raise NotFound(f"Model {name} has no version {alias[:80]!r}.", hint=hint, suggestions=[guess] if guess else [])
+
+
+def count(connection: Connection, workspace_id: int, name: str) -> int:
+    """How many versions of a model there are now."""
+    statement = """
+        SELECT count(*) FROM model_versions v JOIN models m ON m.id = v.model_id
+        WHERE m.workspace_id = :workspace AND m.name = :name
+    """
+    found: int = connection.execute(text(statement), {"workspace": workspace_id, "name": name}).scalar_one()
+    return found
 
 
 def _which(which: str | int | None) -> tuple[int | None, str | None]:

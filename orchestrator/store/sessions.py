@@ -10,8 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import RateLimited
-from orchestrator.store.attempts import token_hash
-from orchestrator.store.tokens import Principal
+from orchestrator.store.tokens import Principal, token_hash
 
 LIFETIME_HOURS = 12.0
 LINK_HOURS = 1 / 60
@@ -137,7 +136,7 @@ def people(connection: Connection, workspace_id: int) -> list[Person]:
     return [Person(row.user_name, row.role, row.tokens, row.sessions, row.seen) for row in rows]
 
 
-def forgive(connection: Connection, address: str) -> None:
+def refuse_guessing(connection: Connection, address: str) -> None:
     """Raise RateLimited when too many wrong tokens have come from this address."""
     statement = """
         SELECT count(*) AS failures,

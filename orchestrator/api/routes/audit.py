@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from orchestrator.api.auth import Admin
 from orchestrator.api.dependencies import Cursor, Db, Limit
-from orchestrator.domain.console import AuditEntry, AuditVerdict
+from orchestrator.domain.audit import AuditEntry, AuditVerdict
 from orchestrator.domain.views import Page
 from orchestrator.store import audit
 from orchestrator.store.listing import decode_cursor, encode_cursor

@@ -12,8 +12,8 @@ from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, Limit
 from orchestrator.api.outside import apart, pieces
 from orchestrator.api.routes.files import BYTES
+from orchestrator.domain.aliases import AliasView, SetAlias
 from orchestrator.domain.spec import Name
-from orchestrator.domain.transfer import AliasView, SetAlias
 from orchestrator.domain.views import ArtifactDetail, ArtifactView, ModelVersionView, ModelView, Page
 from orchestrator.store import artifacts, jobs, models, targets
 from orchestrator.store.listing import decode_cursor, encode_cursor

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from orchestrator.api.auth import Viewer
 from orchestrator.api.dependencies import Db
-from orchestrator.domain.console import SignInLink
+from orchestrator.domain.views import SignInLink
 from orchestrator.store import sessions
 
 router = APIRouter(prefix="/v1", tags=["operations"])

@@ -91,7 +91,7 @@ def sign_in(
     address = request.client.host if request.client else ""
     with db.transaction() as connection:
         try:
-            sessions.forgive(connection, address)
+            sessions.refuse_guessing(connection, address)
         except RateLimited as error:
             return _form(request, next, f"{error.message} {error.hint}", 429)
         principal = tokens.authenticate(connection, token.strip())

@@ -31,9 +31,3 @@ class AuditVerdict(Model):
     head: str | None
     broken_at: int | None
     message: str
-
-
-class SignInLink(Model):
-    """Where a browser goes to be signed in; good once, for a minute."""
-
-    path: str
