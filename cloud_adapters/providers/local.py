@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import heapq
 import os
 import shutil
 import stat
 import uuid
 import zlib
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from cloud_adapters.addresses import StoreUri, allowed_folder
@@ -126,9 +126,8 @@ class LocalStore:
         return ObjectInfo(key, status.st_size, _etag(status))
 
     def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
-        after = token or ""
-        keys = (key for key in self._keys() if key.startswith(prefix) and key > after)
-        chosen = heapq.nsmallest(limit + 1, keys)
+        with _in_our_words(prefix):
+            chosen = list(islice(self._keys(prefix, token or ""), limit + 1))
         found = []
         for key in chosen[:limit]:
             with suppress(ObjectNotFound):  # deleted since it was listed
@@ -225,12 +224,37 @@ class LocalStore:
             raise InvalidStore(f"{key!r} leads out of {self.uri}")
         return path
 
-    def _keys(self) -> Iterator[str]:
-        for folder, names, files in os.walk(self.folder):
-            if folder == str(self.folder) and STAGING in names:
-                names.remove(STAGING)
-            base = os.path.relpath(folder, self.folder)
-            yield from (name if base == "." else f"{base}/{name}" for name in files)
+    def _keys(self, prefix: str, after: str) -> Iterator[str]:
+        """The keys after `after` that begin with `prefix`, in order. Only folders are read that may hold some: a page
+        costs what lies on its way, and not the whole store."""
+        folder, slash, _ = prefix.rpartition("/")
+        if slash:
+            try:
+                self._path(folder)
+            except InvalidStore:  # no key begins so
+                return
+        yield from self._below(folder + slash, prefix, after)
+
+    def _below(self, folder: str, prefix: str, after: str) -> Iterator[str]:
+        """The same of one folder, which is empty or ends with a slash, as the names of folders do here: that is how
+        they stand in the order of keys. Links to folders are not followed."""
+        try:
+            with os.scandir(self.folder / folder) as found:
+                entries = sorted(
+                    f"{folder}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{folder}{entry.name}"
+                    for entry in found
+                    if not (entry.is_symlink() and entry.is_dir())
+                )
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        for key in entries:
+            if not key.startswith(prefix) or key == f"{STAGING}/":
+                continue
+            if not key.endswith("/"):
+                if key > after:
+                    yield key
+            elif key > after or after.startswith(key):
+                yield from self._below(key, prefix, after)
 
     @contextmanager
     def _staged(self) -> Iterator[Path]:
