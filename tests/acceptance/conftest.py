@@ -15,7 +15,7 @@ from tests.storm import audit
 
 # Short leases, so that the dead are soon found to be dead; little patience with what shall stop.
 _SETTINGS = {
-    "NEUTRINO_LEASE_SECONDS": "3",
+    "NEUTRINO_LEASE_SECONDS": "5",
     "NEUTRINO_GRACE_SECONDS": "0.5",
     "NEUTRINO_DRAIN_SECONDS": "5",
     "NEUTRINO_MAX_PROCESSES": "128",

@@ -23,7 +23,7 @@ from tests.storm import audit, processes, workload
 Found = TypeVar("Found")
 Job = JobHandle[Sync]
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:

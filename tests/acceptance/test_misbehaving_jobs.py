@@ -39,7 +39,7 @@ def test_too_much_memory_is_oom_and_not_tried_again(site: Site, neighbour: Job) 
 def test_a_fork_bomb_is_caught_whole(site: Site, neighbour: Job) -> None:
     # 400 at most, also if nothing caught it; the worker allows 128.
     bomb = "import os, time\nfor _ in range(400):\n    if os.fork() == 0: time.sleep(60); os._exit(0)\ntime.sleep(60)"
-    job = site.client.jobs.submit(Command(name="bomb", command=("python", "-c", bomb), timeout=30))
+    job = site.client.jobs.submit(Command(name="bomb", command=("python", "-c", bomb), timeout=120))
     [view] = site.ended(job)
     assert (view.state, view.reason) == (JobState.FAILED, "user_error")
     assert "Too many processes" in view.message

@@ -29,8 +29,9 @@ def chain_of(count: int) -> str:
     return state
 
 
-def chain(count: int, pause: float = 0.0) -> None:
-    """Do the steps of `chain_of` with a checkpoint after each, and leave the result as an output."""
+def chain(count: int, pause: float = 0.0, hold: int = 0, gate: str = "") -> None:
+    """Do the steps of `chain_of` with a checkpoint after each, and leave the result as an output. Step `hold` waits for
+    the file `gate`."""
     job = nu.run()
     done = job.resume_step or 0
     state = (job.resume_dir / "state").read_text() if job.resume_dir else ""
@@ -38,6 +39,8 @@ def chain(count: int, pause: float = 0.0) -> None:
     folder = Path("checkpoint")
     folder.mkdir(exist_ok=True)
     for step in range(done + 1, count + 1):
+        while step == hold and not Path(gate).exists():
+            time.sleep(0.02)
         state = hashlib.sha256(f"{state}{step}".encode()).hexdigest()
         (folder / "state").write_text(state)
         try:

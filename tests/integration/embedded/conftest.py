@@ -15,7 +15,7 @@ import pytest
 from orchestrator.embedded.process import Child
 from orchestrator.embedded.supervisor import Supervisor
 
-SECONDS = 30
+SECONDS = 120
 
 
 def _until(condition: Callable[[], object]) -> None:

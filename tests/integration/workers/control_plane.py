@@ -84,7 +84,7 @@ class ControlPlane:
         self,
         spec: JobSpec,
         *,
-        timeout: float = 60.0,
+        timeout: float = 600.0,
         resume: CheckpointRef | None = None,
         fallbacks: tuple[CheckpointRef, ...] = (),
         epoch: int = 1,
@@ -107,13 +107,13 @@ class ControlPlane:
             self.queue.append(lease)
             return name
 
-    def wait(self, condition: Callable[[], Any], timeout: float = 30.0) -> Any:
+    def wait(self, condition: Callable[[], Any], timeout: float = 120.0) -> Any:
         """Wait until the condition holds; fails the test otherwise."""
         with self.changed:
             assert self.changed.wait_for(condition, timeout), "it did not happen in time"
             return condition()
 
-    def report_of(self, attempt: str, timeout: float = 30.0) -> Report:
+    def report_of(self, attempt: str, timeout: float = 120.0) -> Report:
         report = self.wait(lambda: attempt in self.attempts and self.attempts[attempt].report, timeout)
         assert isinstance(report, Report)
         return report
