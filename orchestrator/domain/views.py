@@ -125,7 +125,8 @@ class LogEntry(LogLine):
 
 
 class LogPage(Model):
-    """Lines in order. `next` continues after the last one; `complete`: the job has ended and no line will follow."""
+    """Lines in order. `next` continues after what was read for them; `complete`: the job has ended and no line will
+    follow."""
 
     lines: tuple[LogEntry, ...]
     next: str | None

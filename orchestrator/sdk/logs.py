@@ -23,10 +23,10 @@ def lines(job: str, *, follow: bool, since: str | float | datetime | None, tail:
         while True:
             for line in page.lines:
                 yield Emit(line)
-                last = line.id
-            if not page.lines or page.next is None:
+            if page.next == last:
                 break
-            page = yield from _page(job, after=page.next)
+            last = page.next
+            page = yield from _page(job, since=start, after=last)
         if page.complete or not follow:
             return
     yield from _stream(job, last, start)

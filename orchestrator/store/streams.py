@@ -142,21 +142,40 @@ def entry(row: Any) -> LogEntry:
     )
 
 
-def lines(
-    connection: Connection, job_id: int, after: LogPosition, limit: int, since: datetime | None = None
-) -> list[LogEntry]:
-    """Up to `limit` lines after a position, in order; with `since`, only what was written at or after that time."""
-    if since is None:
-        return _read(connection, job_id, after, limit)
-    earliest = (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()
+_ROUND = 1000
+_ROUNDS = 20
+"""So many lines, so many times, are read in search of those of a time; who asks again goes on from there."""
+
+
+class Lines(NamedTuple):
+    """Lines in order. Reading has come as far as `reached`; `whole`: there are no more after it."""
+
+    entries: list[LogEntry]
+    reached: LogPosition
+    whole: bool
+
+
+def lines(connection: Connection, job_id: int, after: LogPosition, limit: int, since: datetime | None = None) -> Lines:
+    """Up to `limit` lines after a position; with `since`, only what was written at or after that time, of which there
+    may be none although there are some later."""
+    earliest, most = (-math.inf, limit) if since is None else (moment(since), _ROUND)
     kept: list[LogEntry] = []
-    while len(kept) < limit:
-        entries = _read(connection, job_id, after, limit)
-        kept += [entry for entry in entries if entry.at >= earliest]
-        if len(entries) < limit:
-            break
-        after = LogPosition(entries[-1].epoch, entries[-1].line)
-    return kept[:limit]
+    for _ in range(_ROUNDS):
+        found = _read(connection, job_id, after, most)
+        for one in found:
+            after = LogPosition(one.epoch, one.line)
+            if one.at >= earliest:
+                kept.append(one)
+            if len(kept) == limit:
+                return Lines(kept, after, whole=False)
+        if len(found) < most:
+            return Lines(kept, after, whole=True)
+    return Lines(kept, after, whole=False)
+
+
+def moment(time: datetime) -> float:
+    """Seconds since the epoch; a time without a zone is UTC."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _read(connection: Connection, job_id: int, after: LogPosition, limit: int) -> list[LogEntry]:
@@ -164,10 +183,14 @@ def _read(connection: Connection, job_id: int, after: LogPosition, limit: int) -
     return [entry(row) for row in connection.execute(text(_LINES), values)]
 
 
-def tail(connection: Connection, job_id: int, count: int) -> list[LogEntry]:
-    """The last `count` lines, in order."""
+def tail(
+    connection: Connection, job_id: int, count: int, after: LogPosition | None = None, since: datetime | None = None
+) -> list[LogEntry]:
+    """The last `count` lines, in order; of these, only what comes after a position and since a time."""
     rows = connection.execute(text(_TAIL), {"job": job_id, "limit": count})
-    return [entry(row) for row in rows][::-1]
+    begin, earliest = after or LogPosition(0, 0), -math.inf if since is None else moment(since)
+    last = [entry(row) for row in rows][::-1]
+    return [one for one in last if LogPosition(one.epoch, one.line) > begin and one.at >= earliest]
 
 
 _SERIES = """

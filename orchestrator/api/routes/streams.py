@@ -13,11 +13,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from orchestrator.api.auth import Lasting, Viewer
 from orchestrator.api.dependencies import Db, Limit, Watch
 from orchestrator.domain.state import JobState
-from orchestrator.domain.views import JobSummary, LogEntry, LogPage
+from orchestrator.domain.views import JobSummary, LogPage
 from orchestrator.store import jobs
 from orchestrator.store.changes import changed
 from orchestrator.store.session import Database
-from orchestrator.store.streams import LogPosition, lines, tail
+from orchestrator.store.streams import Lines, LogPosition, lines, tail
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -40,17 +40,17 @@ Resume = Annotated[LogPosition, Depends(_resume)]
 
 
 def _read(
-    db: Database, job_id: int, after: LogPosition, limit: int, since: datetime | None = None
-) -> tuple[JobState, list[LogEntry]]:
+    db: Database, job_id: int, after: LogPosition, limit: int, since: datetime | None = None, newest: int | None = None
+) -> tuple[JobState, Lines]:
+    """The job's state, and lines of its log; with `newest`, its last ones."""
     with db.transaction() as connection:
         # The state first: lines that a finished job has written are all there when it is seen to have finished.
         state = jobs.summaries(connection, [job_id])[0].state
     with db.transaction() as connection:
-        return state, lines(connection, job_id, after, limit, since)
-
-
-def _last(entries: list[LogEntry], before: LogPosition) -> LogPosition:
-    return LogPosition(entries[-1].epoch, entries[-1].line) if entries else before
+        if newest is None:
+            return state, lines(connection, job_id, after, limit, since)
+        last = tail(connection, job_id, newest, after, since)
+        return state, Lines(last, LogPosition(last[-1].epoch, last[-1].line) if last else after, whole=True)
 
 
 @router.get("/logs")
@@ -59,19 +59,19 @@ def logs(
     job: Found,
     after: Annotated[str | None, Query(description="The id of the line after which to begin.")] = None,
     since: Annotated[datetime | None, Query(description="Only what was written at this time or later.")] = None,
-    newest: Annotated[int | None, Query(alias="tail", ge=1, le=10_000, description="The last so many lines.")] = None,
+    newest: Annotated[
+        int | None, Query(alias="tail", ge=1, le=10_000, description="Of the last so many lines; `limit` is not asked.")
+    ] = None,
     limit: Limit = 1000,
 ) -> LogPage:
-    """Lines of the job's log over all of its attempts, in order."""
+    """Lines of the job's log over all of its attempts, in order. A page may be empty although later ones are not: there
+    is more as long as `next` changes."""
     position = LogPosition.parse(after)
-    state, entries = _read(db, job, position, limit, since)
-    if newest is not None:
-        with db.transaction() as connection:
-            entries = tail(connection, job, newest)
+    state, found = _read(db, job, position, limit, since, newest)
     return LogPage(
-        lines=tuple(entries),
-        next=str(_last(entries, position)) if entries else after,
-        complete=state.terminal and len(entries) < limit,
+        lines=tuple(found.entries),
+        next=after if found.reached == position else str(found.reached),
+        complete=state.terminal and found.whole,
     )
 
 
@@ -87,13 +87,13 @@ async def follow(
     """The log as it is written. Each event's id resumes the stream after it; `end` comes when the job has ended."""
     with watch.watch(job) as event:
         while not watch.stopping:
-            state, entries = await run_sync(_read, db, job, position, _CHUNK, since)
+            state, found = await run_sync(_read, db, job, position, _CHUNK, since)
             if not await run_sync(good):
                 return  # who comes back is told why
-            for entry in entries:
+            for entry in found.entries:
                 yield ServerSentEvent(event="log", id=entry.id, data=entry)
-            position = _last(entries, position)
-            if len(entries) == _CHUNK:
+            position = found.reached
+            if not found.whole:
                 continue
             if state.terminal:
                 yield ServerSentEvent(event="end", data={"state": state})

@@ -64,11 +64,13 @@ def test_following_from_a_tail_goes_on_where_the_page_ended(api: ScriptedApi, jo
 def test_logs_without_follow_are_paged(api: ScriptedApi, job: JobHandle) -> None:
     api.answers(
         Reply(json={"lines": [entry(1)], "next": "1.1", "complete": False}),
-        Reply(json={"lines": [], "next": "1.1", "complete": True}),
+        Reply(json={"lines": [], "next": "1.900", "complete": False}),  # a long search has found nothing so far
+        Reply(json={"lines": [entry(901)], "next": "1.901", "complete": False}),
+        Reply(json={"lines": [], "next": "1.901", "complete": True}),
     )
-    assert [line.line for line in job.logs(since="10m")] == [1]
-    assert "since" in api.requests[0].query
-    assert api.requests[1].query["after"] == ["1.1"]
+    assert [line.line for line in job.logs(since="10m")] == [1, 901]
+    assert all("since" in request.query for request in api.requests)
+    assert [request.query.get("after") for request in api.requests] == [None, ["1.1"], ["1.900"], ["1.901"]]
 
 
 def test_a_since_that_is_no_duration_is_refused(job: JobHandle) -> None:
