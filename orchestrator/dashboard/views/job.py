@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request
@@ -16,8 +16,9 @@ from orchestrator.dashboard.access import ActingSubmitter, Db, Submitter, Viewer
 from orchestrator.dashboard.drawing import bands
 from orchestrator.dashboard.render import render
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.ids import encode
+from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.state import JobState
+from orchestrator.domain.views import JobView
 from orchestrator.store import explain, history, jobs, log_pages, moves, places, plots
 from orchestrator.store.session import Connection
 
@@ -32,24 +33,34 @@ Text = Annotated[str, Query(max_length=200)]
 _ACTIONS = {"cancel": jobs.cancel, "retry": jobs.retry, "checkpoint": moves.ask_for_checkpoint}
 
 
-def heading(connection: Connection, viewer: Viewer, job_id: str) -> dict[str, Any]:
-    """What every page of a job begins with."""
-    view = jobs.get(connection, viewer.workspace_id, job_id)
-    row_id = jobs.find(connection, viewer.workspace_id, job_id)
+class Heading(NamedTuple):
+    """What every page of a job begins with; `clouds` are those to which it could move."""
+
+    job: JobView
+    clouds: list[str]
+
+    @property
+    def row_id(self) -> int:
+        """The job's row id."""
+        return decode("j", self.job.id)
+
+
+def heading(connection: Connection, viewer: Viewer, job_id: str) -> Heading:
+    """The heading of a job's pages. Raises NotFound."""
     clouds = sorted({store.cloud for store in places.stores(connection)})
-    return {"job": view, "row_id": row_id, "clouds": clouds}
+    return Heading(jobs.get(connection, viewer.workspace_id, job_id), clouds)
 
 
 @router.get("")
 def job(request: Request, db: Db, viewer: Viewer, job_id: str) -> Response:
     """The job's page."""
     with db.transaction() as connection:
-        context = heading(connection, viewer, job_id)
-        view, row_id = context["job"], context["row_id"]
+        head = heading(connection, viewer, job_id)
+        view, row_id = head.job, head.row_id
         spans = history.spans(connection, row_id)
         names = plots.names(connection, row_id)
         log = log_pages.page(connection, row_id, log_pages.LogFilter(), limit=_TAIL)
-        context |= {
+        context: dict[str, Any] = {
             "why": explain.why(connection, row_id),
             "spans": spans,
             "bands": bands(spans),
@@ -63,7 +74,7 @@ def job(request: Request, db: Db, viewer: Viewer, job_id: str) -> Response:
             "log": log,
             "job_id": view.id,
         }
-    return render(request, "job.html", tab="job", ended=view.state.terminal, **context)
+    return render(request, "job.html", tab="job", ended=view.state.terminal, **head._asdict(), **context)
 
 
 def _totals(spans: list[history.Span]) -> Mapping[JobState, float]:
@@ -85,23 +96,31 @@ def spec(
 ) -> Response:
     """What the job was asked to do, how to ask for it again, and how it differs from another one."""
     with db.transaction() as connection:
-        context = heading(connection, viewer, job_id)
-        view = context["job"]
-        before = history.run_before(connection, viewer.workspace_id, view.name, context["row_id"])
+        head = heading(connection, viewer, job_id)
+        view = head.job
+        before = history.run_before(connection, viewer.workspace_id, view.name, head.row_id)
         other = other.strip().lower() or before or ""
         than = jobs.get(connection, viewer.workspace_id, other) if other else None
     changes = recipes.changes(than.document, view.document) if than else ()
-    context |= {"recipes": recipes.of(view.document), "than": than, "changes": changes, "before": before}
-    return render(request, "job_spec.html", tab="spec", **context)
+    return render(
+        request,
+        "job_spec.html",
+        tab="spec",
+        recipes=recipes.of(view.document),
+        than=than,
+        changes=changes,
+        before=before,
+        **head._asdict(),
+    )
 
 
 @router.get("/migrate")
 def migration(request: Request, db: Db, viewer: Submitter, job_id: str, to: Text) -> Response:
     """What it would take to move the job, before it is done."""
     with db.transaction() as connection:
-        context = heading(connection, viewer, job_id)
-        plan, _ = moves.plan(connection, context["row_id"], to, rates(), ASSUMED_RATE)
-    return render(request, "job_migrate.html", tab="", plan=plan, **context)
+        head = heading(connection, viewer, job_id)
+        plan, _ = moves.plan(connection, head.row_id, to, rates(), ASSUMED_RATE)
+    return render(request, "job_migrate.html", tab="", plan=plan, **head._asdict())
 
 
 @router.post("/{action}")

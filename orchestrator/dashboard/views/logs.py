@@ -55,8 +55,8 @@ def page(
     if around is not None:
         begin = LogPosition(around.epoch, max(0, around.line - _CONTEXT))
     with db.transaction() as connection:
-        context = heading(connection, viewer, job_id)
-        log = log_pages.page(connection, context["row_id"], chosen, after=begin, before=end, limit=_PAGE)
+        head = heading(connection, viewer, job_id)
+        log = log_pages.page(connection, head.row_id, chosen, after=begin, before=end, limit=_PAGE)
     kept = {
         name: request.query_params[name]
         for name in ("q", "stream", "rank", "attempt")
@@ -65,7 +65,7 @@ def page(
 
     def address(**places: str) -> str:
         query = urlencode(kept | places)
-        return f"/jobs/{context['job'].id}/log" + (f"?{query}" if query else "")
+        return f"/jobs/{head.job.id}/log" + (f"?{query}" if query else "")
 
     return render(
         request,
@@ -76,10 +76,10 @@ def page(
         ranks=log_pages.ranks(log.lines),
         forwards=begin is not None,
         effort=log_pages.EFFORT,
-        live=log.later is None and not context["job"].state.terminal,
+        live=log.later is None and not head.job.state.terminal,
         address=address,
-        job_id=context["job"].id,
-        **context,
+        job_id=head.job.id,
+        **head._asdict(),
     )
 
 

@@ -14,6 +14,7 @@ from orchestrator.dashboard.access import Db, Viewer
 from orchestrator.dashboard.drawing import sparkline
 from orchestrator.dashboard.render import render
 from orchestrator.dashboard.views.job import RESOURCES, heading
+from orchestrator.domain.ids import decode
 from orchestrator.domain.views import JobView
 from orchestrator.store import browse, filters, jobs, plots
 from orchestrator.store.listing import JobFilter
@@ -46,12 +47,12 @@ def data(db: Db, viewer: Viewer, job: Jobs = (), part: Literal["metrics", "resou
 def table(request: Request, db: Db, viewer: Viewer, job_id: str) -> Response:
     """Every metric of a job in a line of its own."""
     with db.transaction() as connection:
-        context = heading(connection, viewer, job_id)
-        names = plots.names(connection, context["row_id"])
-        curves = plots.curves(connection, context["row_id"], names[:_ROWS], points=60)
+        head = heading(connection, viewer, job_id)
+        names = plots.names(connection, head.row_id)
+        curves = plots.curves(connection, head.row_id, names[:_ROWS], points=60)
     drawn = [(curve, sparkline(curve)) for curve in curves]
     left_out = max(0, len(names) - _ROWS)
-    return render(request, "job_metrics.html", tab="metrics", curves=drawn, left_out=left_out, **context)
+    return render(request, "job_metrics.html", tab="metrics", curves=drawn, left_out=left_out, **head._asdict())
 
 
 @router.get("/compare")
@@ -60,7 +61,7 @@ def compare(request: Request, db: Db, viewer: Viewer, job: Jobs = ()) -> Respons
     ids = list(dict.fromkeys(each.strip().lower() for each in job if each.strip()))[:RUNS]
     with db.transaction() as connection:
         runs = [jobs.get(connection, viewer.workspace_id, each) for each in ids]
-        rows = [jobs.find(connection, viewer.workspace_id, each) for each in ids]
+        rows = [decode("j", run.id) for run in runs]
         names = runs[0].name if runs else None
         others = browse.page(connection, filters.plan(connection, viewer.workspace_id, JobFilter(name=names)), limit=20)
         lasts = [_lasts(plots.curves(connection, row, plots.names(connection, row)[:_PLOTS], 2)) for row in rows]
