@@ -20,11 +20,14 @@ from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, SpanKind, Tracer
 
 HEADER = "traceparent"
 _VALID = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_LAST_WORDS_MS = 2000
 _tracer: Tracer | None = None
+_provider: TracerProvider | None = None
 
 Kind = Literal["internal", "server", "producer", "consumer"]
 Value = str | int | float | bool
@@ -32,7 +35,7 @@ Value = str | int | float | bool
 
 def configure(service: str) -> None:
     """Switch tracing on for this process if the environment asks for it. Raises NeutrinoError when it cannot be."""
-    global _tracer  # noqa: PLW0603 - one per process, like the root logger
+    global _tracer, _provider
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
     try:
@@ -46,7 +49,13 @@ def configure(service: str) -> None:
     resource = Resource.create({"service.name": f"neutrino-{service}", "service.version": VERSION})
     provider = TracerProvider(resource=resource)  # it sends what is left when the process ends
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    _tracer = provider.get_tracer("neutrino", VERSION)
+    _tracer, _provider = provider.get_tracer("neutrino", VERSION), provider
+
+
+def flush() -> None:
+    """Send what is left, for processes that end without cleaning up."""
+    if _provider is not None:
+        _provider.force_flush(_LAST_WORDS_MS)
 
 
 def accepted(header: str | None) -> str | None:

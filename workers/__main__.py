@@ -30,6 +30,7 @@ def main() -> int:
             asyncio.run(Agent(settings, runner).run())
         finally:
             runner.close()
+            traces.flush()
     except NeutrinoError as error:
         sys.stderr.write(f"neutrino worker: {error}\n")
         return error.exit_code

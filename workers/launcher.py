@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from cloud_adapters.compute_errors import ComputeError
+from orchestrator import logs, traces
 from orchestrator.alive import keep_beating
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import (
@@ -321,15 +322,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers.launcher", description=__doc__)
     parser.add_argument("--remove-all", action="store_true", help="delete every Job of the pool and end")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=os.environ.get("NEUTRINO_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("celery").setLevel(logging.WARNING)  # otherwise each bell is a line
+    logs.configure("launcher")
     env = dict(os.environ)
     try:
         settings = places.settings_from(env)
+        traces.configure("launcher")
         if options.remove_all:
             places.remove_all(settings, env)
         else:

@@ -28,7 +28,13 @@ log = logging.getLogger(__name__)
 _QUIET_ROUNDS, _ROUND_SECONDS = 3, 2.0
 # All pods of a node share one account and so the kernel's count of its processes; what bounds a pod is its own cgroup.
 _MOST_PROCESSES = "100000"
-_TOLD = ("NEUTRINO_GRACE_SECONDS", "NEUTRINO_DRAIN_SECONDS", "NEUTRINO_MAX_PROCESSES", "NEUTRINO_LOG_LEVEL")
+_TOLD = (
+    "NEUTRINO_GRACE_SECONDS",
+    "NEUTRINO_DRAIN_SECONDS",
+    "NEUTRINO_MAX_PROCESSES",
+    "NEUTRINO_LOG_LEVEL",
+    "NEUTRINO_LOG_FORMAT",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from orchestrator import logs, traces
 from orchestrator.domain.errors import AuthenticationError, LeaseLost, NeutrinoError
 from orchestrator.domain.protocol import (
     AppendBatch,
@@ -34,7 +35,7 @@ from orchestrator.domain.state import Reason
 from orchestrator.domain.transfer import OWN_KINDS
 from workers import last_words, proctree
 from workers.api import Api
-from workers.attempt import Attempt, Host
+from workers.attempt import Attempt, Host, tidied
 from workers.backoff import Backoff
 from workers.depot import Depot
 from workers.folders import Folders
@@ -98,7 +99,9 @@ class Pod:
             log.info("The attempt went on without this pod; nothing to do.")
             return 0
         if self._asked_to_go:
-            return await self._report(given, Report(attempt=given.lease.attempt, reason=Reason.PREEMPTED))
+            return await self._report(
+                given, Report(attempt=given.lease.attempt, reason=Reason.PREEMPTED, message=_DRAINED.message)
+            )
         self._pulse = Pulse(self._beat, self._obey, self._runner.alive, lambda: None)
         self._pulse.begin(asked, given.lease_seconds, given.heartbeat_seconds)
         return await self._live(given)
@@ -119,7 +122,9 @@ class Pod:
                 if task.done():
                     task.result()  # a part that failed takes the pod down, loudly
             report = await living
-            return 0 if report is None else await self._end(given, report)
+            code = 0 if report is None else await self._end(given, report)
+            await tidied(host)
+            return code
         finally:
             for task in working:
                 task.cancel()
@@ -253,20 +258,20 @@ def settings_from(env: dict[str, str]) -> Settings:
 
 def main() -> int:
     """Run the attempt of this pod. Returns the exit code."""
-    logging.basicConfig(
-        level=os.environ.get("NEUTRINO_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s", stream=sys.stderr
-    )
+    logs.configure("pod")
     try:
         settings = settings_from(dict(os.environ))
         nodes = Nodes.from_env(os.environ)
         proctree.hide_memory()
         home = Home.take(settings.data_dir, settings.name)
         runner = Runner(home.lock, home.folder, settings.most_processes, settings.slots)
+        traces.configure("pod")  # it brings a thread, and the zygote must come first
         log.info("Pod %s, node %d of %d.", socket.gethostname(), nodes.index, nodes.count)
         try:
             return asyncio.run(Pod(settings, nodes, runner).run())
         finally:
             runner.close()
+            traces.flush()
     except NeutrinoError as error:
         sys.stderr.write(f"neutrino pod: {error}\n")
         return error.exit_code

@@ -52,3 +52,11 @@ def test_a_setting_that_means_nothing_is_said(setting: dict[str, str]) -> None:
     done = speak(**setting)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{next(iter(setting))} is '{next(iter(setting.values()))}'. Set it to ")
+
+
+@pytest.mark.parametrize("module", ["workers.pod", "workers.launcher"])
+def test_pods_and_launchers_log_as_all_services_do(module: str) -> None:
+    command = [sys.executable, "-m", module]
+    env = os.environ | {"NEUTRINO_LOG_LEVEL": "loud"}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stderr == "NEUTRINO_LOG_LEVEL is 'LOUD'. Set it to DEBUG, INFO, WARNING or ERROR.\n"
