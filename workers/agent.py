@@ -29,7 +29,7 @@ from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.version import VERSION
 from workers import joining, proctree
 from workers.api import Api
-from workers.attempt import Attempt, Host
+from workers.attempt import Attempt, Host, tidied
 from workers.depot import Depot
 from workers.doorbell import Doorbell
 from workers.exchange import Exchange
@@ -97,6 +97,7 @@ class Agent:
             loop.add_signal_handler(number, self._on_signal)
         self._runner.attach(self._on_started)
         await together(self._work(), keep_beating())
+        await tidied(self._host)
 
     async def _work(self) -> None:
         drained = asyncio.create_task(self._drained())

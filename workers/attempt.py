@@ -7,7 +7,9 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, TypeVar
 
 from orchestrator import traces
@@ -33,6 +35,8 @@ from workers.zygote import clock
 
 Result = TypeVar("Result")
 
+_TIDY_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -49,6 +53,21 @@ class Host:
     gpus: Shares
     env: Mapping[str, str] = field(default_factory=dict)
     publishes: bool = True
+
+
+async def tidied(host: Host) -> None:
+    """Return when what was left to be removed is removed, or soon anyway: what stays is found by the next worker here,
+    or by the janitor."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def tidy() -> None:
+        host.bulk.shutdown()
+        with suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    Thread(target=tidy, name="tidy", daemon=True).start()  # one that is stuck holds nothing up
+    with suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), _TIDY_SECONDS)
 
 
 class _Stopped(Exception):
@@ -96,7 +115,7 @@ class Attempt:
             shipper.drop(self.name)
             for timer in self._timers:
                 timer.cancel()
-            await self._clear()
+            self._clear()
         if self.lost:
             return None
         message = found.message[:LONGEST_MESSAGE]
@@ -288,7 +307,9 @@ class Attempt:
                 host.bulk, lambda: depot.publish_checkpoint(request.path, request.step, prefix)
             )
             await host.shipper.reach(self.name, mark)
-            await loop.run_in_executor(host.bulk, lambda: depot.commit_checkpoint(self.name, request.step, upload))
+            old = await loop.run_in_executor(
+                host.bulk, lambda: depot.commit_checkpoint(self.name, request.step, upload)
+            )
         except LeaseLost:
             self.lose()
         except (NeutrinoError, OSError) as error:
@@ -296,6 +317,7 @@ class Attempt:
             request.answer(str(error))
         else:
             request.answer(None)
+            host.bulk.submit(depot.discard, upload.store, old)  # the program does not wait for that, nor does a move
 
     async def _in_bulk(self, work: Callable[[], Result]) -> Result:
         """Do blocking work in a thread. Raises _Stopped when the attempt is to end before that is done."""
@@ -315,8 +337,9 @@ class Attempt:
             raise _Stopped
         return doing.result()
 
-    async def _clear(self) -> None:
-        """Make the folder ready for the next attempt, and give back what this one held."""
+    def _clear(self) -> None:
+        """Make the folder ready for the next attempt, and give back what this one held. Where there is much to remove,
+        the report does not wait for that."""
         self._host.gpus.give_back(self._gpus)
         if self.lost or not self._host.folders.give_back(self._folder):
-            await asyncio.get_running_loop().run_in_executor(self._host.bulk, remove, self._folder)
+            self._host.bulk.submit(remove, self._folder)

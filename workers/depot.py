@@ -79,17 +79,20 @@ class Depot:
         """Upload a folder as a checkpoint that nobody sees yet. Raises a NeutrinoError when it cannot be stored."""
         return self.publish(folder, f"{prefix}/checkpoints/{step}-{secrets.token_hex(8)}")
 
-    def commit_checkpoint(self, attempt: str, step: int, upload: ArtifactUpload) -> None:
-        """Make an upload the attempt's newest checkpoint, and remove those that it replaces. Raises LeaseLost."""
-        committed = retried(
-            lambda: self._api.checkpoint(PublishCheckpoint(attempt=attempt, step=step, artifact=upload))
-        )
-        store = _opened(upload.store)
-        for old in committed.superseded:
+    def commit_checkpoint(self, attempt: str, step: int, upload: ArtifactUpload) -> tuple[str, ...]:
+        """Make an upload the attempt's newest checkpoint; returns those in its store that it replaces. Raises
+        LeaseLost."""
+        published = PublishCheckpoint(attempt=attempt, step=step, artifact=upload)
+        return retried(lambda: self._api.checkpoint(published)).superseded
+
+    def discard(self, uri: str, prefixes: Sequence[str]) -> None:
+        """Remove what has been replaced. What cannot be removed now is found by the janitor, once the attempt has
+        ended."""
+        for prefix in prefixes:
             try:
-                artifacts.discard(store, old)
-            except NeutrinoError as error:  # the newest is committed, and that is what counts
-                log.warning("The old checkpoint at %s could not be removed: %s", old, error)
+                artifacts.discard(_opened(uri), prefix)
+            except NeutrinoError as error:
+                log.warning("The old checkpoint at %s could not be removed: %s", prefix, error)
 
     def stage_checkpoint(self, attempt: str, sources: Sequence[CheckpointRef], folder: Path) -> Had[CheckpointRef]:
         """Fetch and verify the first of these checkpoints that can be had. Raises the NeutrinoError of the first one

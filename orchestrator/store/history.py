@@ -114,6 +114,7 @@ _USED = """
     WHERE m.workspace_id = :workspace AND v.lineage ->> 'parent' = ANY(CAST(:refs AS text[]))
     ORDER BY v.created_at DESC LIMIT 10
 """
+_READS = "SELECT ref FROM job_inputs WHERE job_id = :id AND ref LIKE '%@%' ORDER BY name"
 _ARTIFACTS = "SELECT id, kind, step, size FROM artifacts WHERE job_id = :id ORDER BY id DESC LIMIT 12"
 
 
@@ -124,6 +125,7 @@ def lineage(connection: Connection, workspace_id: int, job_id: int, document: di
     used = connection.execute(text(_USED), {"workspace": workspace_id, "refs": refs}).all() if refs else []
     artifacts = connection.execute(text(_ARTIFACTS), {"id": job_id})
     parents = [value for value in (spec.get("params", {}).get("parent"), spec.get("model")) if isinstance(value, str)]
+    parents += connection.execute(text(_READS), {"id": job_id}).scalars()
     dataset = spec.get("dataset")
     return Lineage(
         dataset=dataset if isinstance(dataset, str) else None,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 
 from cloud_adapters.artifacts import read_manifest
 from cloud_adapters.egress import rates
+from cloud_adapters.errors import ObjectNotFound
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.api.auth import Submitter
@@ -21,6 +22,8 @@ from orchestrator.store import ahead, idempotency, jobs, moves
 from orchestrator.store.session import Database
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
+
+_LOOKS = 3  # at checkpoints that may be superseded while we look
 
 
 @router.post("/jobs/{job_id}/migrate", status_code=202)
@@ -61,16 +64,20 @@ def _reach(pool: PoolState) -> None:
 
 def _shared(db: Database, row_id: int) -> int:
     """The bytes that the two newest checkpoints of a job have in common; 0 when that cannot be known."""
-    with db.transaction() as connection:
-        recent = ahead.recent(connection, row_id)
-    if len(recent) < 2:
-        return 0
-    try:
-        newest, before = (read_manifest(reach(one.store), one.prefix) for one in recent)
-    except NeutrinoError:
-        return 0
-    known = {file.sha256 for file in before.files}
-    return sum(file.size for file in newest.files if file.sha256 in known)
+    for _ in range(_LOOKS):
+        with db.transaction() as connection:
+            recent = ahead.recent(connection, row_id)
+        if len(recent) < 2:
+            return 0
+        try:
+            newest, before = (read_manifest(reach(one.store), one.prefix) for one in recent)
+        except ObjectNotFound:  # superseded meanwhile
+            continue
+        except NeutrinoError:
+            return 0
+        known = {file.sha256 for file in before.files}
+        return sum(file.size for file in newest.files if file.sha256 in known)
+    return 0
 
 
 @router.post("/jobs/{job_id}/checkpoint", status_code=202)

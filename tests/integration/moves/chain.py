@@ -24,8 +24,9 @@ def after(steps: int) -> str:
     return value
 
 
-def grow(steps: int, pause: float = 0.01, every: int = 10, ballast: int = 0) -> dict[str, Any]:
-    """Run the chain; a checkpoint every so many steps, with so many bytes of ballast."""
+def grow(steps: int, pause: float = 0.01, every: int = 10, ballast: int = 0, frozen: int = 0) -> dict[str, Any]:
+    """Run the chain; a checkpoint every so many steps, with so many bytes of ballast that are always others, and so
+    many that stay the same, as the weights do which a fine-tuning does not touch."""
     import orchestrator as nu
     from orchestrator.domain.run import Interrupted
 
@@ -40,6 +41,8 @@ def grow(steps: int, pause: float = 0.01, every: int = 10, ballast: int = 0) -> 
             Path(folder, "state.json").write_text(json.dumps({"step": done, "value": value}))
             if ballast:
                 Path(folder, "ballast").write_bytes(os.urandom(1024) * (ballast // 1024))
+            if frozen:
+                Path(folder, "frozen").write_bytes(bytes(range(256)) * (frozen // 256))
             run.checkpoint(folder, step=done)
 
     while done < steps:

@@ -151,10 +151,10 @@ class Clouds:
     def _runs(self, view: JobView, cloud: str) -> bool:
         return view.state is JobState.RUNNING and view.pool == cloud
 
-    def checkpointed(self, job: Job) -> None:
-        """Return when the job has committed a checkpoint."""
+    def checkpointed(self, job: Job, times: int = 1) -> None:
+        """Return when the job has a committed checkpoint, or so many."""
         statement = "SELECT FROM artifacts WHERE job_id = %s AND kind = 'checkpoint'"
-        until(lambda: self.sql(statement, decode("j", job.id)))
+        until(lambda: len(self.sql(statement, decode("j", job.id))) >= times)
 
     def at_work(self, job: Job, epoch: int) -> None:
         """Return when an attempt of the job has logged a number of its own."""

@@ -66,6 +66,23 @@ def test_a_training_that_goes_from_cloud_to_cloud_ends_as_if_nothing_had_happene
     assert tuple(spent[0]) == (0, 0, 0)
 
 
+def test_what_stays_the_same_goes_ahead_while_the_job_runs_on(clouds: Clouds) -> None:
+    job = clouds.grow("ahead", ["aws"], steps=1_000_000, pause=0.02, every=100, frozen=4 * 1024**2)
+    clouds.running_on(job, "aws")
+    clouds.checkpointed(job, 2)
+    plan = job.migrate("gcp", dry_run=True)
+    assert plan.bytes_ahead > 4 * 1024**2
+    assert plan.bytes_to_move - plan.bytes_ahead < 1000
+    assert "go ahead, and it runs on meanwhile" in job.migrate("gcp").message
+    clouds.at_work(job, clouds.running_on(job, "gcp").epoch)
+    (copy,) = clouds.sql("SELECT state, user_name FROM jobs WHERE name = %s", f"ahead-{job.id}")
+    assert (copy.state, copy.user_name) == ("SUCCEEDED", "neutrino")
+    said = [event.message for event in job.events() if event.reason == "migrating"]
+    assert any(text.startswith("What went ahead to gcp has arrived") for text in said)
+    job.cancel()
+    assert clouds.ended(job).state is JobState.CANCELLED
+
+
 def test_moves_that_cannot_be_are_refused_before_anything_changes(clouds: Clouds) -> None:
     job = clouds.grow("refused", ["aws"], steps=100_000)
     clouds.running_on(job, "aws")
