@@ -9,15 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from orchestrator.domain.freight import Region
 from orchestrator.domain.quantities import GIB
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where bytes lie: a provider and, if known, its region."""
-
-    provider: str
-    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +32,26 @@ def _tariffs() -> dict[str, Any]:
     return tariffs
 
 
-Location = tuple[str, str]
-"""A provider and a region; an empty region is not known."""
-
-
 @cache
-def rate(source: Location, destination: Location) -> float:
+def rate(source: Region, destination: Region) -> float:
     """USD per GiB from one place to another, at list price of the first GiB."""
-    return egress_price(GIB, Place(source[0], source[1] or None), Place(destination[0], destination[1] or None)).usd
+    return egress_price(GIB, source, destination).usd
 
 
-def rates() -> Callable[[Location, Location], float]:
+def rates() -> Callable[[Region, Region], float]:
     """The tariffs as a function, for placement, which may not know where they come from."""
     return rate
 
 
-def egress_price(size: int, source: Place, destination: Place) -> EgressPrice:
+def egress_price(size: int, source: Region, destination: Region) -> EgressPrice:
     """What the provider of `source` charges for `size` bytes to `destination`, at list price.
 
     Free monthly allowances are left out, because others may have used them up: the true bill may be lower. Regions that
     are not known count as different ones, and as the continent with the highest price.
     """
-    tariff = _tariffs()["providers"].get(source.provider)
+    tariff = _tariffs()["providers"].get(source.cloud)
     if tariff is None:
-        return EgressPrice(0.0, f"{source.provider}: no tariff", "", "")
+        return EgressPrice(0.0, f"{source.cloud}: no tariff", "", "")
     route = _route(tariff, source, destination)
     tiers = tariff["routes"][route]
     usd, left = 0.0, size / GIB
@@ -70,19 +59,18 @@ def egress_price(size: int, source: Place, destination: Place) -> EgressPrice:
         step = left if tier["width_gib"] is None else min(left, tier["width_gib"])
         usd, left = usd + step * tier["usd_per_gib"], left - step
     seconded = tariff["seconded"].get(route, "")
-    return EgressPrice(usd, f"{source.provider}: {route}", tariff["source"], tariff["checked"], seconded)
+    return EgressPrice(usd, f"{source.cloud}: {route}", tariff["source"], tariff["checked"], seconded)
 
 
-def _route(tariff: dict[str, Any], source: Place, destination: Place) -> str:
+def _route(tariff: dict[str, Any], source: Region, destination: Region) -> str:
     """`same-region`, `between-regions:<area>` or `internet:<area>`; the area is the source's."""
-    if source.provider == destination.provider and source.region and source.region == destination.region:
+    if source.cloud == destination.cloud and source.region and source.region == destination.region:
         return "same-region"
     prefixes: dict[str, str] = tariff["areas"]
-    region = source.region or ""
     area = next(
-        (prefixes[prefix] for prefix in sorted(prefixes, key=len, reverse=True) if region.startswith(prefix)), ""
+        (prefixes[prefix] for prefix in sorted(prefixes, key=len, reverse=True) if source.region.startswith(prefix)), ""
     )
-    kind = "between-regions" if source.provider == destination.provider else "internet"
+    kind = "between-regions" if source.cloud == destination.cloud else "internet"
     named = f"{kind}:{area}"
     if named in tariff["routes"]:
         return named

@@ -31,7 +31,7 @@ from workers import joining, proctree
 from workers.api import Api
 from workers.attempt import Attempt, Host, tidied
 from workers.depot import Depot
-from workers.doorbell import Doorbell
+from workers.doorbell import Listener
 from workers.exchange import Exchange
 from workers.folders import Folders
 from workers.gpus import Shares, inventory
@@ -86,7 +86,7 @@ class Agent:
         self._store = ""
         self._given_up: set[str] = set()
         self._named: set[str] = set()
-        self._bell: Doorbell | None = None
+        self._bell: Listener | None = None
         self._draining = asyncio.Event()
         self._unknown = asyncio.Event()
 

@@ -9,7 +9,7 @@ from cloud_adapters.compute import Compute
 from cloud_adapters.compute_errors import ComputeError
 from workers.backoff import Backoff
 from workers.flight import Flight
-from workers.places import Place
+from workers.places import Site
 from workers.tasks import Tasks
 from workers.zygote import clock
 
@@ -23,7 +23,7 @@ class Ground:
 
     def __init__(
         self,
-        place: Callable[[], Place | None],
+        place: Callable[[], Site | None],
         move: Callable[[Callable[[], None]], Awaitable[None]],
         on_cleared: Callable[[Flight], None],
         tasks: Tasks,

@@ -32,7 +32,7 @@ _CONNECT_SECONDS = 3.0
 _OWN = "listening?"  # what a bell says that this worker sends to itself
 
 
-class Doorbell(threading.Thread):
+class Listener(threading.Thread):
     """Listens until the process ends. Celery's worker is started again whenever it fails: it was seen to exit with an
     AttributeError after Redis had restarted. It was also seen to stay without listening, when Redis went between a
     message and its acknowledgement; so it rings itself now and then, and reconnects when it does not hear that. Bells

@@ -11,21 +11,21 @@ import pynvml
 from orchestrator.domain.errors import NeutrinoError
 
 
-class Gpu(NamedTuple):
+class Device(NamedTuple):
     """A device: the UUID by which CUDA can be told to use it, and its name, such as `NVIDIA H200`."""
 
     uuid: str
     name: str
 
 
-def inventory() -> tuple[Gpu, ...]:
+def inventory() -> tuple[Device, ...]:
     """The GPUs of this machine; none when it has no driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return ()
     handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    return tuple(Gpu(pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)) for handle in handles)
+    return tuple(Device(pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)) for handle in handles)
 
 
 def usage(uuid: str) -> tuple[float | None, float | None]:
@@ -45,7 +45,7 @@ def usage(uuid: str) -> tuple[float | None, float | None]:
 class Shares:
     """Gives each attempt GPUs of its own. A worker may have more slots than GPUs: who comes too early waits."""
 
-    def __init__(self, devices: tuple[Gpu, ...]) -> None:
+    def __init__(self, devices: tuple[Device, ...]) -> None:
         self.devices = devices
         self._free = [device.uuid for device in devices]
         self._freed = asyncio.Event()

@@ -11,7 +11,7 @@ from orchestrator.broker import celery_app
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.protocol import RegisterWorker, WorkerRegistered
 from workers.backoff import Backoff
-from workers.doorbell import Doorbell
+from workers.doorbell import Listener
 from workers.pulse import Pulse
 from workers.zygote import clock
 
@@ -41,11 +41,11 @@ async def register(
 
 def listen(
     redis_url: str, registered: WorkerRegistered, on_work: Callable[[], None], on_beat: Callable[[], None]
-) -> Doorbell:
+) -> Listener:
     """Hear the bells of the pool (`on_work`) and our own (`on_beat`); both are called in the running event loop."""
     loop = asyncio.get_running_loop()
     pool_queue, own_queue = registered.queues
-    bell = Doorbell(
+    bell = Listener(
         celery_app(redis_url),
         worker=registered.worker,
         pool_queue=pool_queue,

@@ -79,7 +79,7 @@ class Launcher:
         self._checking = False
         self._registering = False
         self._speaking = False
-        self._place: places.Place | None = None
+        self._place: places.Site | None = None
         self._leave = asyncio.Event()
         self._stop = threading.Event()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.check import Wanted, examine
 from cloud_adapters.cluster.compute import KubernetesCompute, remove_jobs
-from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Compute
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef
@@ -38,7 +38,7 @@ _TOLD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Site:
     """Where a launcher's pods go, and how they are made; `check` looks at what the launcher may do there."""
 
     compute: Compute
@@ -67,7 +67,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     return Settings.from_env(fallback | {"NEUTRINO_SLOTS": "100"} | {name: text for name, text in env.items() if text})
 
 
-def _spot(pool: PodPool, name: str, namespace: str, env: Mapping[str, str]) -> Spot:
+def _target(pool: PodPool, name: str, namespace: str, env: Mapping[str, str]) -> PodTarget:
     settings = pool.settings
     image = settings.image or env.get("NEUTRINO_POD_IMAGE", "")
     if not image:
@@ -76,16 +76,16 @@ def _spot(pool: PodPool, name: str, namespace: str, env: Mapping[str, str]) -> S
             hint="Set NEUTRINO_POD_IMAGE, or the image of the pool, to the worker image.",
         )
     account = settings.service_account or env.get("NEUTRINO_POD_SERVICE_ACCOUNT") or None
-    return Spot(namespace, name, settings.model_copy(update={"service_account": account}), image)
+    return PodTarget(namespace, name, settings.model_copy(update={"service_account": account}), image)
 
 
-def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[str, str]) -> Place:
+def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[str, str]) -> Site:
     """Open the cluster of a launcher's pool. Raises the errors of `cloud_adapters.compute_errors`, and NeutrinoError
     for what is missing."""
     pool = registered.pods
     assert pool is not None
     api, namespace = open_cluster(pool.cluster)
-    spot = _spot(pool, settings.pool, env.get("NEUTRINO_NAMESPACE") or namespace, env)
+    target = _target(pool, settings.pool, env.get("NEUTRINO_NAMESPACE") or namespace, env)
     told = {name: env[name] for name in _TOLD if env.get(name)}
     pods_env = {
         "NEUTRINO_MAX_PROCESSES": _MOST_PROCESSES,
@@ -93,9 +93,9 @@ def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[st
         **told,
         "NEUTRINO_API_URL": env.get("NEUTRINO_POD_API_URL") or settings.api_url,
     }
-    wanted = Wanted(spot, pods_env, registered.store, pool.gpu)
-    return Place(
-        compute=KubernetesCompute(api, spot),
+    wanted = Wanted(target, pods_env, registered.store, pool.gpu)
+    return Site(
+        compute=KubernetesCompute(api, target),
         launching=Launching(pods_env, settings.grace, settings.drain, pool.settings.patience),
         check=lambda: Checked(worker=registered.worker, checks=examine(api, wanted)),
     )

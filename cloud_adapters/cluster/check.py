@@ -12,7 +12,7 @@ from typing import Any
 from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.capacity import offers
 from cloud_adapters.cluster.compute import KubernetesCompute
-from cloud_adapters.cluster.manifests import JOB_NAME, Spot
+from cloud_adapters.cluster.manifests import JOB_NAME, PodTarget
 from cloud_adapters.cluster.reading import piece
 from cloud_adapters.compute import Work
 from cloud_adapters.compute_errors import ComputeError
@@ -37,7 +37,7 @@ _PAUSE = 1.0
 class Wanted:
     """What a pool needs of its cluster: where its pods go, what they are told, their store and their GPU."""
 
-    spot: Spot
+    target: PodTarget
     env: Mapping[str, str]
     store: str
     gpu: str | None
@@ -48,7 +48,7 @@ def examine(api: KubeApi, wanted: Wanted, patience: float = _PATIENCE, *, probe:
     reach = _reach(api)
     if not reach.ok:
         return (reach,)
-    permissions = _permissions(api, wanted.spot.namespace)
+    permissions = _permissions(api, wanted.target.namespace)
     checks = [reach, permissions, _capacity(api, wanted)]
     if permissions.ok and probe:
         checks += _probe(api, wanted, patience)
@@ -98,7 +98,7 @@ def _may(api: KubeApi, namespace: str, group: str, resource: str, verb: str) -> 
 
 def _capacity(api: KubeApi, wanted: Wanted) -> Check:
     try:
-        there = offers(api.items("/api/v1/nodes")[0], wanted.spot.settings)
+        there = offers(api.items("/api/v1/nodes")[0], wanted.target.settings)
     except ComputeError as error:
         text = f"The nodes cannot be seen, so their GPUs are not known: {error.message}"
         return Check(name="capacity", ok=wanted.gpu is None, detail=text, fix="Allow the launcher to list nodes.")
@@ -123,10 +123,12 @@ def _capacity(api: KubeApi, wanted: Wanted) -> Check:
 def _probe(api: KubeApi, wanted: Wanted, patience: float) -> Iterator[Check]:
     """A pod like every other one, which tries from inside what the pods of jobs will need."""
     # Under a label of its own, so that no launcher takes it for an attempt.
-    spot = replace(
-        wanted.spot, pool=f"{wanted.spot.pool}.check", settings=wanted.spot.settings.model_copy(update={"queue": None})
+    target = replace(
+        wanted.target,
+        pool=f"{wanted.target.pool}.check",
+        settings=wanted.target.settings.model_copy(update={"queue": None}),
     )
-    compute = KubernetesCompute(api, spot)
+    compute = KubernetesCompute(api, target)
     work = Work(
         name=f"check-{secrets.token_hex(4)}",
         command=PROBE,
@@ -143,17 +145,17 @@ def _probe(api: KubeApi, wanted: Wanted, patience: float) -> Iterator[Check]:
         yield Check(name="pod", ok=False, detail=error.message, fix=fix)
         return
     try:
-        yield from _await(api, spot, work, patience)
+        yield from _await(api, target, work, patience)
     finally:
         compute.terminate(work.name)
         compute.release(work.name)
 
 
-def _await(api: KubeApi, spot: Spot, work: Work, patience: float) -> Iterator[Check]:
+def _await(api: KubeApi, target: PodTarget, work: Work, patience: float) -> Iterator[Check]:
     deadline = time.monotonic() + patience
     last = "No pod was made."
     while time.monotonic() < deadline:
-        pods, _ = api.items(f"/api/v1/namespaces/{spot.namespace}/pods", {"labelSelector": f"{JOB_NAME}={work.name}"})
+        pods, _ = api.items(f"/api/v1/namespaces/{target.namespace}/pods", {"labelSelector": f"{JOB_NAME}={work.name}"})
         for pod in pods:
             now = piece(pod)
             last = now.message or last

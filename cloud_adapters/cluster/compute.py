@@ -12,7 +12,7 @@ from cloud_adapters.cluster import manifests
 from cloud_adapters.cluster.api import STRATEGIC, KubeApi
 from cloud_adapters.cluster.capacity import offers
 from cloud_adapters.cluster.informer import Informer
-from cloud_adapters.cluster.manifests import FINALIZER, INDEX, JOB_NAME, POOL_LABEL, Spot
+from cloud_adapters.cluster.manifests import FINALIZER, INDEX, JOB_NAME, POOL_LABEL, PodTarget
 from cloud_adapters.compute import Offer, Status, Work
 from cloud_adapters.compute_errors import ComputeError, WorkExists, WorkNotFound
 
@@ -22,14 +22,14 @@ _EVENTS_EVERY, _JOBS_EVERY = 5.0, 30.0  # seconds
 class KubernetesCompute:
     """The work of one pool in one namespace. `watch` has to run for `status` and `inventory` to know anything."""
 
-    def __init__(self, api: KubeApi, spot: Spot) -> None:
+    def __init__(self, api: KubeApi, target: PodTarget) -> None:
         self._api = api
-        self._spot = spot
-        self._core = f"/api/v1/namespaces/{spot.namespace}"
-        self._jobs = f"/apis/batch/v1/namespaces/{spot.namespace}/jobs"
+        self._target = target
+        self._core = f"/api/v1/namespaces/{target.namespace}"
+        self._jobs = f"/apis/batch/v1/namespaces/{target.namespace}/jobs"
         self._secrets, self._services = f"{self._core}/secrets", f"{self._core}/services"
-        self._policies = f"/apis/networking.k8s.io/v1/namespaces/{spot.namespace}/networkpolicies"
-        self._informer = Informer(api, spot.namespace, spot.pool)
+        self._policies = f"/apis/networking.k8s.io/v1/namespaces/{target.namespace}/networkpolicies"
+        self._informer = Informer(api, target.namespace, target.pool)
         self._obstacles: dict[str, str] = {}
         self._looked = self._listed = 0.0
 
@@ -46,15 +46,15 @@ class KubernetesCompute:
     def offers(self) -> tuple[Offer, ...]:
         """The nodes that are ready, by shape."""
         nodes, _ = self._api.items("/api/v1/nodes")
-        return offers(nodes, self._spot.settings)
+        return offers(nodes, self._target.settings)
 
     def launch(self, work: Work) -> None:
         """Make the Job; last, so that whatever it needs is there once it is. The rest goes with it."""
-        made = manifests.job(work, self._spot)
-        belongings = [(self._secrets, manifests.secret(work, self._spot))]
+        made = manifests.job(work, self._target)
+        belongings = [(self._secrets, manifests.secret(work, self._target))]
         if work.nodes > 1:
-            belongings.append((self._services, manifests.service(work, self._spot)))
-            belongings.append((self._policies, manifests.network_policy(work, self._spot)))
+            belongings.append((self._services, manifests.service(work, self._target)))
+            belongings.append((self._policies, manifests.network_policy(work, self._target)))
         for path, thing in belongings:
             self._create(path, thing)
         try:
@@ -78,10 +78,10 @@ class KubernetesCompute:
         """The Job of this name, which must be the one that we mean: same job, same epoch, same pool."""
         found: dict[str, Any] = self._api.call("GET", f"{self._jobs}/{work.name}")
         labels = found["metadata"].get("labels") or {}
-        wanted = {POOL_LABEL: self._spot.pool, **work.labels}
+        wanted = {POOL_LABEL: self._target.pool, **work.labels}
         if any(labels.get(name) != value for name, value in wanted.items()):
             raise WorkExists(
-                f"There is a Job {work.name} in namespace {self._spot.namespace} that is not ours.",
+                f"There is a Job {work.name} in namespace {self._target.namespace} that is not ours.",
                 hint="Two installations of Neutrino must not share a namespace.",
             )
         return found
@@ -117,7 +117,7 @@ class KubernetesCompute:
             return
         self._looked = now
         found = dict(self._told("Job", "FailedCreate"))
-        if self._spot.settings.queue:  # what Kueue says of its Workload job-NAME-HASH
+        if self._target.settings.queue:  # what Kueue says of its Workload job-NAME-HASH
             pending = self._told("Workload", "Pending")
             found |= {name.removeprefix("job-").rpartition("-")[0]: words for name, words in pending}
         self._obstacles = found

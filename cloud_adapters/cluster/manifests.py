@@ -29,7 +29,7 @@ _QUEUE = "kueue.x-k8s.io/queue-name"
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class PodTarget:
     """Where work goes: a namespace, and what all pods of a pool have in common."""
 
     namespace: str
@@ -38,17 +38,17 @@ class Spot:
     image: str
 
 
-def job(work: Work, spot: Spot) -> dict[str, Any]:
+def job(work: Work, target: PodTarget) -> dict[str, Any]:
     """The Indexed Job. Raises WorkRefused for what its pool does not allow."""
-    settings = spot.settings
+    settings = target.settings
     _check_secrets(work, settings)
-    labels = _labels(work, spot)
+    labels = _labels(work, target)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": work.name,
-            "namespace": spot.namespace,
+            "namespace": target.namespace,
             "labels": labels | ({_QUEUE: settings.queue} if settings.queue else {}),
             "finalizers": [FINALIZER],
         },
@@ -60,40 +60,40 @@ def job(work: Work, spot: Spot) -> dict[str, Any]:
             "podReplacementPolicy": "Failed",
             "ttlSecondsAfterFinished": KEEP_SECONDS,
             "suspend": settings.queue is not None,
-            "template": {"metadata": {"labels": labels | _identity(settings)}, "spec": _pod(work, spot)},
+            "template": {"metadata": {"labels": labels | _identity(settings)}, "spec": _pod(work, target)},
         },
     }
 
 
-def secret(work: Work, spot: Spot) -> dict[str, Any]:
+def secret(work: Work, target: PodTarget) -> dict[str, Any]:
     """The attempt's own token. It is worth nothing once the attempt has ended."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": work.name, "namespace": spot.namespace, "labels": _labels(work, spot)},
+        "metadata": {"name": work.name, "namespace": target.namespace, "labels": _labels(work, target)},
         "type": "Opaque",
         "immutable": True,
         "stringData": {"token": work.token},
     }
 
 
-def service(work: Work, spot: Spot) -> dict[str, Any]:
+def service(work: Work, target: PodTarget) -> dict[str, Any]:
     """The headless service that gives the nodes names: `<name>-<index>.<name>`, before they are ready."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": work.name, "namespace": spot.namespace, "labels": _labels(work, spot)},
+        "metadata": {"name": work.name, "namespace": target.namespace, "labels": _labels(work, target)},
         "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {JOB_NAME: work.name}},
     }
 
 
-def network_policy(work: Work, spot: Spot) -> dict[str, Any]:
+def network_policy(work: Work, target: PodTarget) -> dict[str, Any]:
     """Lets the nodes of this work reach each other, and nobody else reach them."""
     own = {"matchLabels": {JOB_NAME: work.name}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": work.name, "namespace": spot.namespace, "labels": _labels(work, spot)},
+        "metadata": {"name": work.name, "namespace": target.namespace, "labels": _labels(work, target)},
         "spec": {"podSelector": own, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": own}]}]},
     }
 
@@ -109,8 +109,13 @@ def owned_by(name: str, uid: str) -> dict[str, Any]:
     return {"metadata": {"ownerReferences": [owner]}}
 
 
-def _labels(work: Work, spot: Spot) -> dict[str, str]:
-    return {**spot.settings.labels, "app.kubernetes.io/managed-by": "neutrino", POOL_LABEL: spot.pool, **work.labels}
+def _labels(work: Work, target: PodTarget) -> dict[str, str]:
+    return {
+        **target.settings.labels,
+        "app.kubernetes.io/managed-by": "neutrino",
+        POOL_LABEL: target.pool,
+        **work.labels,
+    }
 
 
 def _identity(settings: PodSettings) -> dict[str, str]:
@@ -132,8 +137,8 @@ def _check_secrets(work: Work, settings: PodSettings) -> None:
             )
 
 
-def _pod(work: Work, spot: Spot) -> dict[str, Any]:
-    settings, gpu = spot.settings, work.gpu.type if work.gpu else None
+def _pod(work: Work, target: PodTarget) -> dict[str, Any]:
+    settings, gpu = target.settings, work.gpu.type if work.gpu else None
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -154,7 +159,7 @@ def _pod(work: Work, spot: Spot) -> dict[str, Any]:
             {"name": "tmp", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(settings.shm)}},
         ],
-        "containers": [_container(work, spot)],
+        "containers": [_container(work, target)],
     }
     if settings.store_claim:
         pod["volumes"].append({"name": "store", "persistentVolumeClaim": {"claimName": settings.store_claim}})
@@ -180,9 +185,9 @@ def _affinity(settings: PodSettings, gpu: str | None) -> dict[str, Any]:
     return affinity
 
 
-def _container(work: Work, spot: Spot) -> dict[str, Any]:
-    settings = spot.settings
-    amounts = _amounts(work, spot.settings)
+def _container(work: Work, target: PodTarget) -> dict[str, Any]:
+    settings = target.settings
+    amounts = _amounts(work, target.settings)
     fixed = {
         "HOME": WORK_FOLDER,
         "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod's own
@@ -200,7 +205,7 @@ def _container(work: Work, spot: Spot) -> dict[str, Any]:
     store_secret, store_claim = settings.store_secret, settings.store_claim
     return {
         "name": "job",
-        "image": work.image or spot.image,
+        "image": work.image or target.image,
         "command": list(work.command),
         "env": env,
         **({"envFrom": [{"secretRef": {"name": store_secret}}]} if store_secret else {}),

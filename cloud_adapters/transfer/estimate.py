@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from cloud_adapters.artifacts import read_manifest
 from cloud_adapters.base import MIB, join_key
-from cloud_adapters.egress import EgressPrice, Place, egress_price
+from cloud_adapters.egress import EgressPrice, egress_price
 from cloud_adapters.errors import ObjectNotFound
+from orchestrator.domain.freight import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,11 @@ def _estimate(
 
 def cost_of(size: int, source: ObjectStore, destination: ObjectStore) -> EgressPrice:
     """The egress price of `size` bytes between two stores."""
-    return egress_price(size, Place(source.provider, source.region), Place(destination.provider, destination.region))
+    return egress_price(size, _region(source), _region(destination))
+
+
+def _region(store: ObjectStore) -> Region:
+    return Region(store.provider, store.region or "")
 
 
 def listed(store: ObjectStore, prefix: str) -> dict[str, ObjectInfo]:

@@ -124,7 +124,7 @@ def _ask(client: Any, name: str) -> Any:
 def _look(client: Any, name: str, image: str | None) -> Any:
     from cloud_adapters.cluster.access import open_cluster
     from cloud_adapters.cluster.check import Wanted, examine
-    from cloud_adapters.cluster.manifests import Spot
+    from cloud_adapters.cluster.manifests import PodTarget
     from orchestrator.domain.errors import NeutrinoError
     from orchestrator.domain.pods import Check, PodSettings
 
@@ -132,8 +132,8 @@ def _look(client: Any, name: str, image: str | None) -> Any:
         api, namespace = open_cluster(client.clusters.get(name).ref)
     except NeutrinoError as error:
         return (Check(name="reference", ok=False, detail=error.message, fix=error.hint),)
-    spot = Spot(namespace, "check", PodSettings(), image or "")
-    return examine(api, Wanted(spot, {"NEUTRINO_API_URL": client.url}, "", None), probe=image is not None)
+    target = PodTarget(namespace, "check", PodSettings(), image or "")
+    return examine(api, Wanted(target, {"NEUTRINO_API_URL": client.url}, "", None), probe=image is not None)
 
 
 def drain(name: Name) -> None:

@@ -53,7 +53,7 @@ def _python(document: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DiffLine:
     """A line of a comparison: `kind` is `same`, `out` or `in`."""
 
     kind: str
@@ -63,13 +63,13 @@ class Line:
 _KINDS = {"-": "out", "+": "in", " ": "same"}
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Line, ...]:
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[DiffLine, ...]:
     """How the YAML of one document becomes that of another; empty when they are equal."""
     before, after = dump(_ordered(old)).splitlines(), dump(_ordered(new)).splitlines()
     if before == after:
         return ()
     compared = difflib.ndiff(before, after)
-    return tuple(Line(_KINDS[line[0]], line[2:]) for line in compared if line[0] in _KINDS)
+    return tuple(DiffLine(_KINDS[line[0]], line[2:]) for line in compared if line[0] in _KINDS)
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.domain.model import Model
 from orchestrator.domain.quantities import GIB, format_bytes
@@ -14,13 +15,19 @@ from orchestrator.domain.quantities import GIB, format_bytes
 _CLOUD_OF_SCHEME = {"s3": "aws", "gs": "gcp", "az": "azure", "file": "local"}
 _SMALLEST = 1024**2
 
-Location = tuple[str, str]
-"""A cloud and a region; an empty region is not known."""
-Prices = Callable[[Location, Location], float]
+
+class Region(NamedTuple):
+    """Where bytes lie: a cloud, and a region of it; an empty one is not known."""
+
+    cloud: str
+    region: str = ""
+
+
+Prices = Callable[[Region, Region], float]
 """USD per GiB from one place to another."""
 
 
-def free(_source: Location, _destination: Location) -> float:
+def free(_source: Region, _destination: Region) -> float:
     """The prices of whoever does not ask for them."""
     return 0.0
 
@@ -65,13 +72,13 @@ class Haul:
         return f"; {format_bytes(self.bytes)} to move for ${self.usd:.2f}" if self.bytes else ""
 
 
-def haul(freights: Iterable[Freight], store: str, known: Mapping[str, Location], prices: Prices) -> Haul:
+def haul(freights: Iterable[Freight], store: str, known: Mapping[str, Region], prices: Prices) -> Haul:
     """What has to be moved into `store`, each piece from where that is cheapest. `known` says where stores are; of
     others it is known by their address which cloud they belong to."""
     size, usd = 0, 0.0
     for one in freights:
         if one.stores and store not in one.stores:
-            target, *sources = (known.get(place, (cloud_of(place), "")) for place in (store, *one.stores))
+            target, *sources = (known.get(place, Region(cloud_of(place))) for place in (store, *one.stores))
             size += one.size
             usd += one.size / GIB * min(prices(source, target) for source in sources)
     return Haul(size, usd)

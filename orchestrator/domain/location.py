@@ -12,7 +12,7 @@ _UNIONS = {Union, types.UnionType}
 _Writer = Callable[[Any], str]
 
 
-class Location(NamedTuple):
+class FieldLocation(NamedTuple):
     """A place in a document. `keys` are those known beside the last part of its path, `written` turns a value of the
     field into the text that people write for it, `chosen` tells that it lies in one of several forms of a value."""
 
@@ -30,7 +30,7 @@ def dotted(path: Iterable[str | int]) -> str:
     return text
 
 
-def locate(root: Any, parts: Sequence[str | int]) -> Location:
+def locate(root: Any, parts: Sequence[str | int]) -> FieldLocation:
     """What pydantic's location of a fault in a value of the annotation `root` means. Names are written as documents
     write them."""
     node, path, keys, chosen = root, list[str | int](), tuple[str, ...](), False
@@ -47,7 +47,7 @@ def locate(root: Any, parts: Sequence[str | int]) -> Location:
         else:
             keys, node = (), _inside(node)
             path.append(part)
-    return Location(dotted(path), keys, _bare(node)[1], chosen)
+    return FieldLocation(dotted(path), keys, _bare(node)[1], chosen)
 
 
 def _field(model: type[BaseModel], part: str | int) -> tuple[str | int, Any]:

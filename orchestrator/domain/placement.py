@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.cost import max_rate
-from orchestrator.domain.freight import Freight, Haul, Prices, free, haul
+from orchestrator.domain.freight import Freight, Haul, Prices, Region, free, haul
 from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Runtime
 from orchestrator.domain.quantities import parse_gpu
@@ -206,7 +206,7 @@ def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = free) -> De
 
 def _hauls(shape: Shape, pools: Sequence[PoolState], prices: Prices) -> dict[int, Haul]:
     """What has to be moved to each pool, by its id."""
-    known = {pool.store: (pool.cloud, pool.region) for pool in pools}
+    known = {pool.store: Region(pool.cloud, pool.region) for pool in pools}
     return {pool.id: haul(shape.freight, pool.store, known, prices) for pool in pools}
 
 

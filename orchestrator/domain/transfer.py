@@ -101,7 +101,7 @@ class Migrate(Model):
     limit: Memory | None = Field(default=None, ge=1024)
 
 
-class Check(Model):
+class VerifyCopies(Model):
     """Ask for a check of copies at rest: of all, or of the one in `store` (a cloud, a pool or an address)."""
 
     store: StoreAddress | None = None

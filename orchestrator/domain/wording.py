@@ -11,7 +11,7 @@ from orchestrator.domain.errors import nearest
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from orchestrator.domain.location import Location
+    from orchestrator.domain.location import FieldLocation
 
 Words = tuple[str, str | None]
 
@@ -61,23 +61,23 @@ def _shown(value: Any) -> str:
     return "a list" if isinstance(value, list | tuple) else reprlib.repr(value)
 
 
-def _unknown_key(error: ErrorDetails, at: Location) -> Words:
+def _unknown_key(error: ErrorDetails, at: FieldLocation) -> Words:
     guess = nearest(str(error["loc"][-1]), at.keys)
     hint = f"Did you mean {guess!r}?" if guess else f"Known here: {', '.join(sorted(at.keys))}." if at.keys else None
     return "unknown field", hint
 
 
-def _missing(error: ErrorDetails, _at: Location) -> Words:
+def _missing(error: ErrorDetails, _at: FieldLocation) -> Words:
     name = error["loc"][-1] if error["loc"] else ""
     return "is required", f"Add `{name}`." if isinstance(name, str) and name else None
 
 
-def _pattern(error: ErrorDetails, _at: Location) -> Words:
+def _pattern(error: ErrorDetails, _at: FieldLocation) -> Words:
     pattern = error["ctx"]["pattern"]
     return f"{str(error['input'])[:80]!r} is not allowed here", _PATTERN_HINTS.get(pattern, f"It must match {pattern}")
 
 
-def _choice(error: ErrorDetails, _at: Location) -> Words:
+def _choice(error: ErrorDetails, _at: FieldLocation) -> Words:
     expected = str(error["ctx"]["expected"])
     guess = nearest(str(error["input"]), [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")])
     return (
@@ -86,13 +86,13 @@ def _choice(error: ErrorDetails, _at: Location) -> Words:
     )
 
 
-def _value(error: ErrorDetails, _at: Location) -> Words:
+def _value(error: ErrorDetails, _at: FieldLocation) -> Words:
     raised = error["ctx"]["error"]
     return getattr(raised, "fault", str(raised)), getattr(raised, "hint", None)
 
 
-def _bound(words: str, limit: str) -> Callable[[ErrorDetails, Location], Words]:
-    def explain(error: ErrorDetails, at: Location) -> Words:
+def _bound(words: str, limit: str) -> Callable[[ErrorDetails, FieldLocation], Words]:
+    def explain(error: ErrorDetails, at: FieldLocation) -> Words:
         given = error["input"]
         instead = given if isinstance(given, str) else at.written(given) if isinstance(given, int | float) else ""
         instead = f", not {instead}" if 0 < len(instead) < 40 else ""
@@ -101,15 +101,15 @@ def _bound(words: str, limit: str) -> Callable[[ErrorDetails, Location], Words]:
     return explain
 
 
-def _length(words: str, limit: str, unit: str) -> Callable[[ErrorDetails, Location], Words]:
-    def explain(error: ErrorDetails, _at: Location) -> Words:
+def _length(words: str, limit: str, unit: str) -> Callable[[ErrorDetails, FieldLocation], Words]:
+    def explain(error: ErrorDetails, _at: FieldLocation) -> Words:
         count = error["ctx"][limit]
         return f"must have {words} {count} {unit}{'' if count == 1 else 's'}", None
 
     return explain
 
 
-def _kind(error: ErrorDetails, _at: Location) -> Words:
+def _kind(error: ErrorDetails, _at: FieldLocation) -> Words:
     """The value is of another kind than is needed."""
     needed, hint = _KINDS[error["type"].split("_")[0]]
     given = error["input"]
@@ -121,12 +121,12 @@ def _kind(error: ErrorDetails, _at: Location) -> Words:
     return f"must be {needed}, not {_shown(given)}", hint
 
 
-def _other(error: ErrorDetails, _at: Location) -> Words:
+def _other(error: ErrorDetails, _at: FieldLocation) -> Words:
     message = error["msg"].replace("Input should be", "must be").replace("input was", "is")
     return message[:1].lower() + message[1:], None
 
 
-_EXPLAIN: Mapping[str, Callable[[ErrorDetails, Location], Words]] = {
+_EXPLAIN: Mapping[str, Callable[[ErrorDetails, FieldLocation], Words]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing,
     "string_pattern_mismatch": _pattern,
@@ -150,7 +150,7 @@ _EXPLAIN: Mapping[str, Callable[[ErrorDetails, Location], Words]] = {
 }
 
 
-def explain(error: ErrorDetails, at: Location) -> Words:
+def explain(error: ErrorDetails, at: FieldLocation) -> Words:
     """The fault and its way out, if one is known."""
     kind = error["type"]
     return _EXPLAIN.get(kind, _kind if kind.split("_")[0] in _KINDS else _other)(error, at)

@@ -72,7 +72,7 @@ def unheard(database: Database) -> list[Ring]:
     """The bells to ring again."""
     with database.transaction() as connection:
         waiting = [pool for pool in idle_pools(connection) if pool.dispatched]
-        lost = queue.unclaimed(connection, waiting, RING_AGAIN_SECONDS)
+        lost = queue.unheard(connection, waiting, RING_AGAIN_SECONDS)
     workers = {pool.name: pool.workers for pool in waiting}
     return [
         Ring(

@@ -33,7 +33,7 @@ SAMPLE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Sorting:
     """An order in which there is an index: its key (None for the id alone) and type, and what it leaves out."""
 
     words: str
@@ -47,15 +47,15 @@ class Order:
 _ENDED = "j.finished_at IS NOT NULL"
 _LASTED = "j.finished_at IS NOT NULL AND j.started_at IS NOT NULL"
 _NOT_ENDED = "Jobs that have not ended are left out."
-ORDERS: Mapping[str, Order] = {
-    "newest": Order("Newest first"),
-    "oldest": Order("Oldest first", descending=False),
-    "finished": Order("Last finished first", "j.finished_at", "timestamptz", only=_ENDED, note=_NOT_ENDED),
-    "longest": Order("Longest first", "(j.finished_at - j.started_at)", "interval", only=_LASTED, note=_NOT_ENDED),
-    "shortest": Order(
+SORTINGS: Mapping[str, Sorting] = {
+    "newest": Sorting("Newest first"),
+    "oldest": Sorting("Oldest first", descending=False),
+    "finished": Sorting("Last finished first", "j.finished_at", "timestamptz", only=_ENDED, note=_NOT_ENDED),
+    "longest": Sorting("Longest first", "(j.finished_at - j.started_at)", "interval", only=_LASTED, note=_NOT_ENDED),
+    "shortest": Sorting(
         "Shortest first", "(j.finished_at - j.started_at)", "interval", False, only=_LASTED, note=_NOT_ENDED
     ),
-    "name": Order("Name", "j.name", "text", descending=False),
+    "name": Sorting("Name", "j.name", "text", descending=False),
 }
 
 
@@ -75,7 +75,7 @@ def _cursor(key: str | None, job_id: int) -> str:
     return base64.urlsafe_b64encode(json.dumps([key, job_id]).encode()).decode().rstrip("=")
 
 
-def _place(cursor: str, order: Order) -> tuple[str | None, int]:
+def _place(cursor: str, order: Sorting) -> tuple[str | None, int]:
     try:
         key, job_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if isinstance(job_id, int) and isinstance(key, str) == (order.key is not None):
@@ -95,7 +95,7 @@ def page(
     limit: int = 50,
 ) -> Listed:
     """The jobs that the plan lets through, in the order `sort`: those after a cursor, or those right before one."""
-    order = ORDERS[sort]
+    order = SORTINGS[sort]
     backwards = before is not None and after is None
     cursor = before if backwards else after
     if plan.narrow:
@@ -128,7 +128,7 @@ class _Start:
     values: dict[str, Any]
 
     @classmethod
-    def at(cls, cursor: str | None, order: Order, backwards: bool) -> _Start:
+    def at(cls, cursor: str | None, order: Sorting, backwards: bool) -> _Start:
         sense, comparison = ("DESC", "<") if order.descending != backwards else ("ASC", ">")
         by = f"{order.key} {sense}, j.id {sense}" if order.key else f"j.id {sense}"
         if cursor is None:
@@ -144,12 +144,12 @@ class _Start:
 _Row = tuple[str | None, int]
 
 
-def _key(order: Order) -> str:
+def _key(order: Sorting) -> str:
     return f"CAST({order.key} AS text)" if order.key else "CAST(NULL AS text)"
 
 
 def _sorted(
-    connection: Connection, plan: Plan, order: Order, start: _Start, limit: int
+    connection: Connection, plan: Plan, order: Sorting, start: _Start, limit: int
 ) -> tuple[list[_Row], int | None]:
     """One more than `limit` rows of a narrow plan, and how many there are in all, if that is known. The sample comes
     with the first row, so that the jobs are read once."""
@@ -170,7 +170,7 @@ def _sorted(
 
 
 def _walked(
-    connection: Connection, plan: Plan, order: Order, start: _Start, limit: int
+    connection: Connection, plan: Plan, order: Sorting, start: _Start, limit: int
 ) -> tuple[list[_Row], str | None]:
     """One more than `limit` rows along the index of the order, and where a reading that was cut off stopped."""
     along = plan.along if order.key is None else "true"
@@ -191,7 +191,7 @@ def _walked(
     return found, _cursor(stopped.key, stopped.id) if stopped else None
 
 
-_NEWEST = ORDERS["newest"]
+_NEWEST = SORTINGS["newest"]
 
 
 def _sampled(connection: Connection, plan: Plan) -> tuple[list[int], str | None]:

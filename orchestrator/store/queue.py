@@ -138,14 +138,14 @@ def withdraw(connection: Connection, job_ids: Sequence[int], reason: Reason, mes
     )
 
 
-class Unclaimed(NamedTuple):
+class Unheard(NamedTuple):
     """A pool in which dispatched jobs have waited although slots are free."""
 
     pool: str
     job_ids: list[int]
 
 
-_UNCLAIMED = """
+_UNHEARD = """
     SELECT p.name, array_agg(j.id ORDER BY j.id) AS ids FROM jobs j JOIN pools p ON p.id = j.pool_id
     WHERE j.state = 'DISPATCHED' AND j.pool_id = ANY(CAST(:pools AS bigint[]))
       AND j.dispatched_at < clock_timestamp() - :seconds * interval '1 second'
@@ -153,12 +153,12 @@ _UNCLAIMED = """
 """
 
 
-def unclaimed(connection: Connection, pools: Sequence[PoolState], seconds: float) -> list[Unclaimed]:
+def unheard(connection: Connection, pools: Sequence[PoolState], seconds: float) -> list[Unheard]:
     """Dispatched jobs that nobody has claimed for so long in pools that have slots free: their bell was lost."""
     if not pools:
         return []
-    rows = connection.execute(text(_UNCLAIMED), {"pools": [pool.id for pool in pools], "seconds": seconds})
-    return [Unclaimed(row.name, list(row.ids)) for row in rows]
+    rows = connection.execute(text(_UNHEARD), {"pools": [pool.id for pool in pools], "seconds": seconds})
+    return [Unheard(row.name, list(row.ids)) for row in rows]
 
 
 def soonest(connection: Connection) -> float | None:

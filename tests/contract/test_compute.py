@@ -13,7 +13,7 @@ import pytest
 
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.compute import KubernetesCompute, remove_jobs
-from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Compute
 from cloud_adapters.compute_testing import ComputeContract
 from cloud_adapters.processes import ProcessCompute
@@ -51,7 +51,7 @@ class TestDouble(ComputeContract):
         cluster.node("node-1")
         try:
             api, namespace = open_cluster(ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=str(cluster.kubeconfig())))
-            with watched(KubernetesCompute(api, Spot(namespace, "test", PodSettings(), "worker:1"))) as compute:
+            with watched(KubernetesCompute(api, PodTarget(namespace, "test", PodSettings(), "worker:1"))) as compute:
                 yield compute
         finally:
             cluster.close()
@@ -67,6 +67,6 @@ class TestReal(ComputeContract):
         api, namespace = _REAL
         remove_jobs(api, namespace, "test")
         image = os.environ.get("NEUTRINO_TEST_IMAGE", "python:3.11-slim")
-        with watched(KubernetesCompute(api, Spot(namespace, "test", PodSettings(), image))) as compute:
+        with watched(KubernetesCompute(api, PodTarget(namespace, "test", PodSettings(), image))) as compute:
             yield compute
         remove_jobs(api, namespace, "test")

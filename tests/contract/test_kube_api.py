@@ -13,7 +13,7 @@ import pytest
 from cloud_adapters.cluster import manifests
 from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.compute import KubernetesCompute, remove_jobs
-from cloud_adapters.cluster.manifests import FINALIZER, JOB_NAME, POOL_LABEL, Spot
+from cloud_adapters.cluster.manifests import FINALIZER, JOB_NAME, POOL_LABEL, PodTarget
 from cloud_adapters.compute import Work
 from cloud_adapters.compute_errors import ComputeDenied, Outdated, WorkExists, WorkNotFound, WorkRefused
 from cloud_adapters.compute_testing import until
@@ -58,8 +58,10 @@ def api(opened: tuple[KubeApi, str]) -> Iterator[KubeApi]:
 
 
 @pytest.fixture
-def spot(opened: tuple[KubeApi, str]) -> Spot:
-    return Spot(opened[1], POOL, PodSettings(queue="none"), "registry.example.com/worker:1")  # suspended: makes no pods
+def spot(opened: tuple[KubeApi, str]) -> PodTarget:
+    return PodTarget(
+        opened[1], POOL, PodSettings(queue="none"), "registry.example.com/worker:1"
+    )  # suspended: makes no pods
 
 
 def work(name: str = "j-1-1", **fields: Any) -> Work:
@@ -67,18 +69,18 @@ def work(name: str = "j-1-1", **fields: Any) -> Work:
     return Work(name=name, command=("true",), env={}, token="t", **({"labels": labels} | fields))
 
 
-def jobs(spot: Spot) -> str:
+def jobs(spot: PodTarget) -> str:
     return f"/apis/batch/v1/namespaces/{spot.namespace}/jobs"
 
 
-def belongings(spot: Spot) -> tuple[str, ...]:
+def belongings(spot: PodTarget) -> tuple[str, ...]:
     """Where the things lie that work of several nodes has beside its Job."""
     inside = f"namespaces/{spot.namespace}"
     policies = f"/apis/networking.k8s.io/v1/{inside}/networkpolicies"
     return f"/api/v1/{inside}/secrets", f"/api/v1/{inside}/services", policies
 
 
-def test_what_we_make_is_taken_once_and_goes_with_its_job(api: KubeApi, spot: Spot) -> None:
+def test_what_we_make_is_taken_once_and_goes_with_its_job(api: KubeApi, spot: PodTarget) -> None:
     compute = KubernetesCompute(api, spot)
     for _ in range(2):
         compute.launch(work(nodes=2))
@@ -90,7 +92,7 @@ def test_what_we_make_is_taken_once_and_goes_with_its_job(api: KubeApi, spot: Sp
         compute.launch(work(labels={"neutrino/job": "j-2"}))
 
 
-def test_a_deleted_job_stays_until_it_is_recorded(api: KubeApi, spot: Spot) -> None:
+def test_a_deleted_job_stays_until_it_is_recorded(api: KubeApi, spot: PodTarget) -> None:
     compute = KubernetesCompute(api, spot)
     compute.launch(work())
     api.call("DELETE", f"{jobs(spot)}/j-1-1", manifests.deletion("Background"))
@@ -102,7 +104,7 @@ def test_a_deleted_job_stays_until_it_is_recorded(api: KubeApi, spot: Spot) -> N
         api.call("GET", f"{jobs(spot)}/j-1-1")
 
 
-def test_our_finalizer_is_taken_off_alone(api: KubeApi, spot: Spot) -> None:
+def test_our_finalizer_is_taken_off_alone(api: KubeApi, spot: PodTarget) -> None:
     compute = KubernetesCompute(api, spot)
     compute.launch(work())
     compute.terminate("j-1-1")  # in the foreground, which adds one
@@ -113,14 +115,14 @@ def test_our_finalizer_is_taken_off_alone(api: KubeApi, spot: Spot) -> None:
     compute.release("j-1-1")
 
 
-def test_what_is_not_typed_is_refused(api: KubeApi, spot: Spot) -> None:
+def test_what_is_not_typed_is_refused(api: KubeApi, spot: PodTarget) -> None:
     made = manifests.job(work(), spot)
     made["spec"]["template"]["spec"]["containers"][0]["image"] = 7
     with pytest.raises(WorkRefused):
         api.call("POST", jobs(spot), made)
 
 
-def test_of_what_is_refused_nothing_is_left(api: KubeApi, spot: Spot) -> None:
+def test_of_what_is_refused_nothing_is_left(api: KubeApi, spot: PodTarget) -> None:
     with pytest.raises(WorkRefused):
         KubernetesCompute(api, spot).launch(work(nodes=2, image=7))
     for path in belongings(spot):
@@ -128,7 +130,7 @@ def test_of_what_is_refused_nothing_is_left(api: KubeApi, spot: Spot) -> None:
             api.call("GET", f"{path}/j-1-1")
 
 
-def test_conflicts_are_told(api: KubeApi, spot: Spot) -> None:
+def test_conflicts_are_told(api: KubeApi, spot: PodTarget) -> None:
     KubernetesCompute(api, spot).launch(work())
     old = api.call("GET", f"{jobs(spot)}/j-1-1")
     patch = {"metadata": {"annotations": {"a": "b"}}}
@@ -137,7 +139,7 @@ def test_conflicts_are_told(api: KubeApi, spot: Spot) -> None:
         api.call("PUT", f"{jobs(spot)}/j-1-1", old)
 
 
-def test_lists_come_in_pages_by_label(api: KubeApi, spot: Spot) -> None:
+def test_lists_come_in_pages_by_label(api: KubeApi, spot: PodTarget) -> None:
     compute = KubernetesCompute(api, spot)
     for number in range(5):
         compute.launch(work(f"j-{number}-1"))
@@ -148,7 +150,7 @@ def test_lists_come_in_pages_by_label(api: KubeApi, spot: Spot) -> None:
     assert api.items(f"/api/v1/namespaces/{spot.namespace}/events", fields)[0] == []
 
 
-def test_a_watch_goes_on_from_a_list_and_forgets_what_is_long_ago(api: KubeApi, spot: Spot) -> None:
+def test_a_watch_goes_on_from_a_list_and_forgets_what_is_long_ago(api: KubeApi, spot: PodTarget) -> None:
     pods = f"/api/v1/namespaces/{spot.namespace}/pods"
     template = manifests.job(work(), spot)["spec"]["template"]
     labels = {POOL_LABEL: POOL, JOB_NAME: "j-1-1"}
@@ -182,7 +184,7 @@ def forgets(api: KubeApi, pods: str) -> bool:
     return True
 
 
-def test_what_is_not_allowed_under_the_restricted_standard_does_not_run(api: KubeApi, spot: Spot) -> None:
+def test_what_is_not_allowed_under_the_restricted_standard_does_not_run(api: KubeApi, spot: PodTarget) -> None:
     template = manifests.job(work(), spot)["spec"]["template"]
     template["spec"]["containers"][0]["securityContext"]["privileged"] = True
     template["spec"]["containers"][0]["securityContext"].pop("allowPrivilegeEscalation")

@@ -28,9 +28,9 @@ def _component(release: Release, name: str, address: str = "10.0.0.1") -> Place:
     raise LookupError(name)
 
 
-def _job(name: str, namespace: str = NAMESPACE, *, nodes: int = 1) -> tuple[Work, manifests.Spot, Place]:
+def _job(name: str, namespace: str = NAMESPACE, *, nodes: int = 1) -> tuple[Work, manifests.PodTarget, Place]:
     work = Work(name=f"{name}-1", command=("true",), env={}, token="t", labels={"neutrino/job": name}, nodes=nodes)
-    spot = manifests.Spot(namespace, "pods", PodSettings(), "worker:1")
+    spot = manifests.PodTarget(namespace, "pods", PodSettings(), "worker:1")
     labels = manifests.job(work, spot)["spec"]["template"]["metadata"]["labels"]
     return work, spot, Place("10.0.1.1", namespace, {**labels, manifests.JOB_NAME: work.name})
 

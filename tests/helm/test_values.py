@@ -199,7 +199,7 @@ def _pods(case: str) -> list[PodSettings]:
 def test_the_pods_of_jobs_reach_the_store() -> None:
     (bare,) = _pods("bare")
     work = Work("j-1-1", ("python",), {}, "token")
-    job = manifests.job(work, manifests.Spot(NAMESPACE, "pods", bare, "worker"))
+    job = manifests.job(work, manifests.PodTarget(NAMESPACE, "pods", bare, "worker"))
     pod = job["spec"]["template"]
     kubernetes_validate.validate(job, "1.36", strict=True)
     assert restricted.faults(pod) == []

@@ -11,7 +11,7 @@ import pytest
 
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.compute import KubernetesCompute
-from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Work
 from cloud_adapters.compute_errors import OverQuota
 from orchestrator.domain.pods import ClusterKind, ClusterRef, PodSettings
@@ -33,7 +33,7 @@ def compute(cluster: Cluster) -> Iterator[KubernetesCompute]:
     """A pool whose Jobs wait in a queue of Kueue."""
     api, namespace = open_cluster(ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=str(cluster.kubeconfig())))
     made, stop = (
-        KubernetesCompute(api, Spot(namespace, "test", PodSettings(queue="team"), "worker:1")),
+        KubernetesCompute(api, PodTarget(namespace, "test", PodSettings(queue="team"), "worker:1")),
         threading.Event(),
     )
     thread = threading.Thread(target=made.watch, args=(lambda _name: None, stop), daemon=True)

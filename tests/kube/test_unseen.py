@@ -13,16 +13,16 @@ import pytest
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.api import KubeApi, Query
 from cloud_adapters.cluster.compute import KubernetesCompute
-from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Work
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef, PodSettings
 from tests.kube.cluster import NAMESPACE, Cluster
 from workers.clearing import Ground
 from workers.flight import Flight, Launching
-from workers.places import Place
+from workers.places import Site
 from workers.tasks import Tasks
 
-SPOT = Spot(NAMESPACE, "unseen", PodSettings(), "registry.example.com/worker:1")
+SPOT = PodTarget(NAMESPACE, "unseen", PodSettings(), "registry.example.com/worker:1")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_job_that_is_made_during_a_list_stays_known(cluster: Cluster) -> None:
 def test_a_job_that_nobody_sees_is_cleared_as_well(cluster: Cluster) -> None:
     api = api_of(cluster)
     KubernetesCompute(api, SPOT).launch(work())
-    place = Place(KubernetesCompute(api, SPOT), Launching({}, 1.0, 1.0), lambda: Checked(worker="w-1", checks=()))
+    place = Site(KubernetesCompute(api, SPOT), Launching({}, 1.0, 1.0), lambda: Checked(worker="w-1", checks=()))
 
     async def clear() -> None:
         cleared = asyncio.Event()

@@ -17,7 +17,7 @@ from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fin
 from orchestrator.api.outside import apart, reach
 from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound, PermissionDenied
 from orchestrator.domain.ids import decode
-from orchestrator.domain.transfer import Check, Migrate, MigrationPlan, MigrationView, Place
+from orchestrator.domain.transfer import Migrate, MigrationPlan, MigrationView, Place, VerifyCopies
 from orchestrator.domain.views import ModelVersionView, Page
 from orchestrator.store import idempotency, models, replicas, targets, transfers
 from orchestrator.store.listing import decode_cursor, encode_cursor
@@ -165,7 +165,7 @@ def migrate(
 
 @router.post("/models/{name}/{version}/verify", status_code=202)
 def verify(
-    request: Request, db: Db, caller: Submitter, key: IdempotencyKey, name: str, version: str, wanted: Check
+    request: Request, db: Db, caller: Submitter, key: IdempotencyKey, name: str, version: str, wanted: VerifyCopies
 ) -> list[MigrationView]:
     """Hash every byte of the copies at rest: of all of them, or of the one at `store` (a cloud, a pool or an address).
     What is damaged is lost, and mended from a good copy."""

@@ -73,10 +73,14 @@ def listing(
     """A page of the list. A page that is open already asks with the ids that it has `shown`: those rows are drawn anew
     where they are, and jobs submitted since `newest` are only counted."""
     asked = _asked(request, q)
-    sort = sort if sort in browse.ORDERS else "newest"
+    sort = sort if sort in browse.SORTINGS else "newest"
     columns = tuple(name for name in COLUMNS if name in col) or USUAL
     context: dict[str, Any] = {"asked": asked, "sort": sort, "columns": columns, "all_columns": COLUMNS}
-    context |= {"orders": browse.ORDERS, "done": _done(did), "address": lambda **changes: _address(request, **changes)}
+    context |= {
+        "orders": browse.SORTINGS,
+        "done": _done(did),
+        "address": lambda **changes: _address(request, **changes),
+    }
     context["effort"] = browse.EFFORT
     context["listed_here"] = _address(request, q=asked.text)
     with db.transaction() as connection:

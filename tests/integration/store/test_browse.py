@@ -85,7 +85,7 @@ def test_every_filter_in_every_order(plane: Plane, monkeypatch: pytest.MonkeyPat
     assert len(every) == 110
     for name, (chosen, fits) in FILTERS.items():
         for sort, key in KEYS.items():
-            descending = browse.ORDERS[sort].descending
+            descending = browse.SORTINGS[sort].descending
             expected = [job.id for job in sorted(filter(fits, every), key=key, reverse=descending)]
             assert _all(database, workspace, chosen, sort) == expected, (name, sort)
 

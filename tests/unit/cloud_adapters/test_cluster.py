@@ -22,7 +22,7 @@ from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.capacity import offers
 from cloud_adapters.cluster.informer import Informer
-from cloud_adapters.cluster.manifests import Spot
+from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.cluster.presets import presets
 from cloud_adapters.cluster.reading import piece
 from cloud_adapters.compute import Phase, Piece, Status, Work
@@ -38,8 +38,8 @@ from tests.kube.admission import admit
 from workers.nodes import Nodes
 
 
-def spot(**settings: Any) -> Spot:
-    return Spot("jobs", "gpu", PodSettings.model_validate(settings), "registry.example.com/worker:1")
+def spot(**settings: Any) -> PodTarget:
+    return PodTarget("jobs", "gpu", PodSettings.model_validate(settings), "registry.example.com/worker:1")
 
 
 def work(**fields: Any) -> Work:

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from orchestrator.domain.errors import NeutrinoError
-from workers.gpus import Gpu, Shares
+from workers.gpus import Device, Shares
 
-TWO = (Gpu("GPU-a", "NVIDIA A100"), Gpu("GPU-b", "NVIDIA A100"))
+TWO = (Device("GPU-a", "NVIDIA A100"), Device("GPU-b", "NVIDIA A100"))
 
 
 def test_who_comes_too_early_waits_until_enough_are_given_back() -> None:
