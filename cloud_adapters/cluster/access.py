@@ -7,6 +7,8 @@ person at the keyboard), `incluster` with the service account of this pod, `kube
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
@@ -66,12 +68,19 @@ def _kubeconfig(ref: ClusterRef, settings: Configuration) -> str | None:
     return namespace
 
 
+@functools.cache
+def _authorities() -> tempfile.TemporaryDirectory[str]:
+    """The certificates of the clusters that this process has opened; it goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="neutrino-ca-")
+
+
 def _provider(ref: ClusterRef, settings: Configuration) -> None:
     endpoint: Endpoint = import_module(f"cloud_adapters.providers.{_PROVIDERS[ref.kind]}").find(ref)
     settings.host = endpoint.server
-    with tempfile.NamedTemporaryFile(prefix="neutrino-ca-", suffix=".pem", delete=False) as file:
-        file.write(base64.b64decode(endpoint.ca))
-    settings.ssl_ca_cert = file.name
+    authority = base64.b64decode(endpoint.ca)
+    file = Path(_authorities().name, f"{hashlib.sha256(authority).hexdigest()}.pem")
+    file.write_bytes(authority)
+    settings.ssl_ca_cert = str(file)
     settings.api_key_prefix["authorization"] = "Bearer"
 
     def refresh(current: Configuration) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.ids import encode
+from orchestrator.domain.ids import decode, encode
 from orchestrator.store import transfers
 
 RETRY_SECONDS = 60.0
 """After a copy could not be made, the next one waits for so long."""
 
+_AT_ONCE = 100
 _LOCK = 7_201_113_603  # one scheduler at a time starts copies
 _BEHIND = """
     SELECT j.id, j.workspace_id, newest.id AS artifact_id, newest.store AS source, target.store AS destination
@@ -26,16 +27,21 @@ _BEHIND = """
       WHERE c.job_id = j.id AND c.kind = 'checkpoint'
       ORDER BY c.epoch DESC, c.step DESC, c.id DESC, r.verified_at LIMIT 1
     ) AS newest
-    WHERE j.standby IS NOT NULL AND j.finished_at IS NULL
+    WHERE j.standby IS NOT NULL AND j.finished_at IS NULL AND j.id <> ALL(CAST(:resting AS bigint[]))
       AND NOT EXISTS (SELECT FROM replicas r WHERE r.artifact_id = newest.id AND r.store = target.store)
       AND NOT EXISTS (SELECT FROM artifacts c JOIN replicas r ON r.artifact_id = c.id
                       WHERE c.job_id = j.id AND c.kind = 'checkpoint' AND r.state = 'copying')
-    ORDER BY j.id LIMIT 100
+    ORDER BY j.id LIMIT :limit
 """
+# `now()`, and not `clock_timestamp()`, because an index is asked about it.
 _FAILED_LATELY = """
-    SELECT FROM jobs WHERE workspace_id = :workspace AND name = :name AND state = 'FAILED'
-      AND finished_at > clock_timestamp() - :seconds * interval '1 second' LIMIT 1
+    SELECT failed.name FROM (
+      SELECT DISTINCT workspace_id FROM jobs WHERE standby IS NOT NULL AND finished_at IS NULL
+    ) AS concerned JOIN jobs failed ON failed.workspace_id = concerned.workspace_id AND failed.state = 'FAILED'
+      AND failed.finished_at > now() - :seconds * interval '1 second'
+    WHERE failed.kind = 'Transfer' AND failed.user_name = :system AND failed.name LIKE 'standby-%'
 """
+_NAME = "standby-"
 # Held, it cannot be superseded before its copy has begun; found gone, it has been since we looked.
 _KEEP = "SELECT FROM artifacts WHERE id = :artifact FOR KEY SHARE"
 
@@ -44,14 +50,13 @@ def replicate(connection: Connection) -> int:
     """Begin to copy the newest checkpoint of every job whose standby lacks it; returns how many."""
     if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one():
         return 0
-    return sum(_start(connection, job) for job in connection.execute(text(_BEHIND)).all())
+    failed = connection.execute(text(_FAILED_LATELY), {"seconds": RETRY_SECONDS, "system": transfers.SYSTEM}).scalars()
+    resting = [decode("j", name.removeprefix(_NAME)) for name in failed]
+    behind = connection.execute(text(_BEHIND), {"resting": resting, "limit": _AT_ONCE}).all()
+    return sum(_start(connection, job) for job in behind)
 
 
 def _start(connection: Connection, job: Any) -> bool:
-    name = f"standby-{encode('j', job.id)}"
-    lately = {"workspace": job.workspace_id, "name": name, "seconds": RETRY_SECONDS}
-    if connection.execute(text(_FAILED_LATELY), lately).first() is not None:
-        return False
     if connection.execute(text(_KEEP), {"artifact": job.artifact_id}).first() is None:
         return False
     try:
@@ -63,7 +68,7 @@ def _start(connection: Connection, job: Any) -> bool:
                 artifact_id=job.artifact_id,
                 source=job.source,
                 destination=job.destination,
-                name=name,
+                name=f"{_NAME}{encode('j', job.id)}",
             )
     except Conflict:  # somebody copies it there already
         return False

@@ -292,8 +292,9 @@ def test_gravity_is_counted_priced_and_decides(plane: Plane, workers: dict[str, 
 
 
 def test_a_standby_gets_the_newest_one_at_a_time_and_rests_after_a_failure(
-    plane: Plane, workers: dict[str, int]
+    plane: Plane, workers: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(standby, "_AT_ONCE", 1)
     spec = command(placement=Placement(clouds=(Cloud.AWS,), standby=Cloud.GCP))
     attempt = plane.running(workers["aws"], spec)
 
@@ -336,6 +337,8 @@ def test_a_standby_gets_the_newest_one_at_a_time_and_rests_after_a_failure(
             plane.report(worker, AttemptId(transfer.id + 1, 1), Reason.INVALID_OUTPUT)
             assert one.order is not None
     assert replicate() == 0, "after a failure it rests"
+    _checkpoint(plane, plane.running(workers["aws"], spec), 1)
+    assert replicate() == 1, "and holds up nobody else"
 
 
 def test_an_interruption_is_from_the_last_number_before_it_to_the_first_after_it(
