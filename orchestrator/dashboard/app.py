@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from orchestrator.dashboard import errors, live, static
 from orchestrator.dashboard.headers import Headers
 from orchestrator.dashboard.recent import Recent
-from orchestrator.dashboard.views import admin, cost, fleet, job, jobs, login, logs, models, overview, plots
+from orchestrator.dashboard.views import admin, cost, fleet, job, jobs, login, logs, models, overview, plots, versions
 from orchestrator.store.changes import Changes
 from orchestrator.store.session import Database
 
@@ -29,7 +29,7 @@ def create_app(database: Database, changes: Changes) -> FastAPI:
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=700)
     app.add_middleware(Headers)
-    for module in (login, overview, jobs, plots, logs, job, models, fleet, cost, admin, live):
+    for module in (login, overview, jobs, plots, logs, job, models, versions, fleet, cost, admin, live):
         app.include_router(module.router)
     app.mount("/static", static.Files(), name="static")
     return app

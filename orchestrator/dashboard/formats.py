@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from markupsafe import Markup, escape
+
 from orchestrator.dashboard import ansi
 from orchestrator.domain.quantities import format_bytes
 
@@ -80,6 +82,14 @@ def host(url: str) -> str:
     return urlsplit(url).netloc or url
 
 
+def marked(sentence: str) -> Markup:
+    """A sentence of ours in which `commands` stand in backticks."""
+    parts = [escape(ansi.shown(part)) for part in sentence.split("`")]
+    if len(parts) % 2 == 0:
+        return Markup("`").join(parts)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "size": size,
     "duration": duration,
@@ -92,4 +102,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "money": money,
     "percent": percent,
     "host": host,
+    "marked": marked,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,51 +17,12 @@ from orchestrator.api.outside import apart, reach
 from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound, PermissionDenied
 from orchestrator.domain.ids import decode
 from orchestrator.domain.transfer import Migrate, MigrationPlan, MigrationView, Place, VerifyCopies
-from orchestrator.domain.views import ModelVersionView, Page
-from orchestrator.store import idempotency, models, replicas, targets, transfers
+from orchestrator.domain.views import Page
+from orchestrator.store import drafts, idempotency, models, transfers
+from orchestrator.store.drafts import Draft
 from orchestrator.store.listing import decode_cursor, encode_cursor
-from orchestrator.store.replicas import Near
-from orchestrator.store.session import Connection
 
 router = APIRouter(prefix="/v1", tags=["migrations"])
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A migration that the database does not object to. `sources` has the best first."""
-
-    version: ModelVersionView
-    target: Near
-    sources: list[Place]
-    reuse: tuple[str, ...]
-
-    @property
-    def store(self) -> str:
-        """The address of the destination."""
-        assert self.target.store is not None, "a target that was found has a store"
-        return self.target.store
-
-
-def _draft(connection: Connection, workspace_id: int, name: str, version: str, wanted: Migrate) -> Draft:
-    """Raises NotFound for what does not exist, and Conflict for what there is nothing to do for, or nothing with."""
-    found = models.version(connection, workspace_id, name, version)
-    artifact_id = decode("a", found.artifact.id)
-    target = targets.resolve(connection, wanted.to)
-    assert target.store is not None
-    transfers.refuse_taken(connection, artifact_id, target.store, found.ref)
-    good = replicas.sources(connection, artifact_id, target)
-    if wanted.source is not None:
-        asked = targets.resolve(connection, wanted.source).store
-        good.sort(key=lambda place: place.store != asked)
-        if good and good[0].store != asked:
-            there = ", ".join(place.store for place in good)
-            raise NotFound(f"There is no good copy of {found.ref} in {asked}.", hint=f"There are: {there}.")
-    if not good:
-        raise Conflict(
-            f"{found.ref} has no good copy, so there is nothing to migrate.",
-            hint=f"`neutrino model replicas {found.ref}` shows what became of them.",
-        )
-    return Draft(found, target, good, replicas.reusable(connection, artifact_id, target.store))
 
 
 def _plan(draft: Draft, workspace_id: int, move: bool) -> MigrationPlan:
@@ -126,7 +86,7 @@ def _unusable(store: str, error: NeutrinoError) -> NeutrinoError:
 def plan(db: Db, caller: Submitter, name: str, version: str, wanted: Migrate) -> MigrationPlan:
     """What a migration would move, how long that takes, and what it costs. Nothing is stored."""
     with db.transaction() as connection:
-        draft = _draft(connection, caller.workspace_id, name, version, wanted)
+        draft = drafts.draft(connection, caller.workspace_id, name, version, wanted)
     return _plan(draft, caller.workspace_id, wanted.move)
 
 
@@ -138,7 +98,7 @@ def migrate(
     """Begin to copy a model version to another cloud. The copy is seen by readers once every byte of it is verified."""
     with db.transaction() as connection:
         again = idempotency.answered(connection, caller.workspace_id, key)
-        draft = None if again else _draft(connection, caller.workspace_id, name, version, wanted)
+        draft = None if again else drafts.draft(connection, caller.workspace_id, name, version, wanted)
     planned = _plan(draft, caller.workspace_id, wanted.move) if draft else None
     with db.transaction() as connection:
 

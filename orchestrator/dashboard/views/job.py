@@ -18,6 +18,7 @@ from orchestrator.dashboard.render import render
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.state import JobState
+from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.domain.views import JobView
 from orchestrator.store import explain, history, jobs, log_pages, moves, places, plots
 from orchestrator.store.session import Connection
@@ -34,10 +35,12 @@ _ACTIONS = {"cancel": jobs.cancel, "retry": jobs.retry, "checkpoint": moves.ask_
 
 
 class Heading(NamedTuple):
-    """What every page of a job begins with; `clouds` are those to which it could move."""
+    """What every page of a job begins with; `clouds` are those to which it could move. `ours`: nobody has submitted it,
+    and nobody can run it again or elsewhere; it copies or checks an artifact."""
 
     job: JobView
     clouds: list[str]
+    ours: bool
 
     @property
     def row_id(self) -> int:
@@ -48,7 +51,8 @@ class Heading(NamedTuple):
 def heading(connection: Connection, viewer: Viewer, job_id: str) -> Heading:
     """The heading of a job's pages. Raises NotFound."""
     clouds = sorted({store.cloud for store in places.stores(connection)})
-    return Heading(jobs.get(connection, viewer.workspace_id, job_id), clouds)
+    found = jobs.get(connection, viewer.workspace_id, job_id)
+    return Heading(found, clouds, found.kind in OWN_KINDS)
 
 
 @router.get("")
@@ -106,7 +110,7 @@ def spec(
         request,
         "job_spec.html",
         tab="spec",
-        recipes=recipes.of(view.document),
+        recipes=() if head.ours else recipes.of(view.document),
         than=than,
         changes=changes,
         before=before,
