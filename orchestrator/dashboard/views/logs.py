@@ -121,10 +121,10 @@ def download(db: Db, viewer: Viewer, job_id: str) -> StreamingResponse:
         while True:
             with db.transaction() as connection:
                 found = streams.lines(connection, row_id, at, _CHUNK)
-            yield "".join(f"{ansi.plain(line.text)}\n" for line in found)
-            if len(found) < _CHUNK:
+            yield "".join(f"{ansi.plain(line.text)}\n" for line in found.entries)
+            if found.whole:
                 return
-            at = LogPosition(found[-1].epoch, found[-1].line)
+            at = found.reached
 
     headers = {"Content-Disposition": f'attachment; filename="{encode("j", row_id)}.log"'}
     return StreamingResponse(text(), media_type="text/plain; charset=utf-8", headers=headers)
