@@ -13,6 +13,7 @@ from orchestrator.domain.placement import PoolState
 from orchestrator.domain.protocol import CheckpointRef
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.store import replicas, transfers
+from orchestrator.store.fragments import ONLINE
 from orchestrator.store.notify import WORKERS, notify
 from orchestrator.store.replicas import Near
 from orchestrator.store.transitions import Change, Moved, note, transition
@@ -89,11 +90,11 @@ def follow(connection: Connection) -> int:
     return len(ready)
 
 
-_KEPT = """
+_KEPT = f"""
     SELECT a.job_id, p.id AS pool_id, p.name, array_agg(w.id) AS workers
     FROM attempts a JOIN pools p ON p.id = a.bound_for
     JOIN workers w ON w.pool_id = p.id AND NOT w.draining
-      AND w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'
+      AND {ONLINE}
     WHERE (a.job_id, a.epoch) IN (
       SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[]))) AND a.reason = :reason
     GROUP BY a.job_id, p.id, p.name

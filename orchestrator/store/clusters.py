@@ -13,14 +13,14 @@ from orchestrator import settings
 from orchestrator.domain.errors import Conflict, NotFound, nearest
 from orchestrator.domain.pods import Check, ClusterKind, ClusterRef, ClusterView, CreateCluster, PodSettings
 from orchestrator.domain.protocol import PodPool
+from orchestrator.store.fragments import ONLINE
 
 IN_CLUSTER = "in-cluster"
-_ONLINE = "w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'"
 _VIEWS = f"""
     SELECT c.*,
       (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
       (SELECT count(*) FROM workers w JOIN pools p ON p.id = w.pool_id
-       WHERE p.cluster_id = c.id AND {_ONLINE}) AS launchers
+       WHERE p.cluster_id = c.id AND {ONLINE}) AS launchers
     FROM clusters c
 """
 
@@ -89,7 +89,7 @@ def get(connection: Connection, name: str) -> ClusterView:
 def launchers(connection: Connection, name: str) -> list[int]:
     """The row ids of the workers that launch pods on a cluster and are alive."""
     statement = f"""
-        SELECT w.id FROM workers w JOIN pools p ON p.id = w.pool_id WHERE p.cluster_id = :id AND {_ONLINE}
+        SELECT w.id FROM workers w JOIN pools p ON p.id = w.pool_id WHERE p.cluster_id = :id AND {ONLINE}
     """
     values = {"id": row_id(connection, name), "silence": settings.current().silence_seconds}
     return list(connection.execute(text(statement), values).scalars())

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from orchestrator.store import usage
+from orchestrator.store.fragments import distinct
 from orchestrator.store.usage import NODES
 
 _NAME_OF_WORKSPACE = "(SELECT name FROM workspaces w WHERE w.id = {row}.workspace_id)"
@@ -129,16 +130,7 @@ def today(connection: Connection, workspace_id: int) -> Total:
     return Total(sum(row.hours for row in rows), sum(row.usd for row in rows), float(rate))
 
 
-_LABEL_KEYS = """
-    WITH RECURSIVE known AS (
-      (SELECT key, 1 AS place FROM job_labels WHERE workspace_id = :workspace ORDER BY key LIMIT 1)
-      UNION ALL
-      SELECT (SELECT l.key FROM job_labels l WHERE l.workspace_id = :workspace AND l.key > known.key
-              ORDER BY l.key LIMIT 1), place + 1
-      FROM known WHERE known.key IS NOT NULL AND place < 50
-    )
-    SELECT key FROM known WHERE key IS NOT NULL
-"""
+_LABEL_KEYS = distinct("key", "job_labels", "workspace_id = :workspace", most=50)
 
 
 def label_keys(connection: Connection, workspace_id: int) -> Sequence[str]:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.state import JobState
 from orchestrator.store import browse
 from orchestrator.store.filters import UNUSUAL, Plan
+from orchestrator.store.fragments import distinct
 from orchestrator.store.listing import JobFilter
 
 CAP = browse.SAMPLE
@@ -41,23 +42,14 @@ def facets(connection: Connection, plan: Plan) -> Facets:
     return _of_all(connection, plan.workspace_id) if plan.chosen == JobFilter() else _of_some(connection, plan)
 
 
-_DISTINCT = """
-WITH RECURSIVE v (value, n) AS (
-  (SELECT {column}, 1 FROM {table} WHERE {fixed} ORDER BY 1 LIMIT 1)
-  UNION ALL
-  SELECT (SELECT {column} FROM {table} WHERE {fixed} AND {column} > v.value ORDER BY 1 LIMIT 1), n + 1
-  FROM v WHERE v.value IS NOT NULL AND n < {most}
-)
-SELECT value FROM v WHERE value IS NOT NULL
-"""
 _OF_JOBS = "(SELECT count(*) FROM (SELECT FROM jobs j WHERE j.workspace_id = :workspace AND {condition} LIMIT {cap}) c)"
 _OF_LABELS = """(SELECT count(*) FROM (SELECT FROM job_labels l WHERE l.workspace_id = :workspace AND l.key = v.key
   AND l.value = v.value LIMIT {cap}) c)"""
 _MINE = "workspace_id = :workspace"
 
 
-def _values(column: str, fixed: str = _MINE, table: str = "jobs", most: int = _VALUES) -> str:
-    return _DISTINCT.format(column=column, fixed=fixed, table=table, most=most)
+def _values(column: str, where: str = _MINE, table: str = "jobs", most: int = _VALUES) -> str:
+    return distinct(column, table, where, most)
 
 
 def _count(condition: str) -> str:

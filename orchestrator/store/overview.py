@@ -17,6 +17,7 @@ from orchestrator.domain.ids import decode, encode
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import COUNTED, Why
 from orchestrator.store import explain
+from orchestrator.store.fragments import ONLINE, distinct
 
 WAITS_LONG_SECONDS = 60
 UNCLAIMED_SECONDS = 10
@@ -89,20 +90,13 @@ class Backlog:
 
 
 _BACKLOG = f"""
-    WITH RECURSIVE shape AS (
-      (SELECT shape AS key, 1 AS place FROM jobs WHERE state = 'QUEUED' ORDER BY shape LIMIT 1)
-      UNION ALL
-      SELECT (SELECT j.shape FROM jobs j WHERE j.state = 'QUEUED' AND j.shape > shape.key ORDER BY j.shape LIMIT 1),
-        place + 1
-      FROM shape WHERE shape.key IS NOT NULL AND place < {_SHAPES}
-    )
     SELECT first.id, first.created_at AS since,
       first.created_at < now() - {WAITS_LONG_SECONDS} * interval '1 second' AS long,
-      (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.state = 'QUEUED' AND j.shape = shape.key
+      (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.state = 'QUEUED' AND j.shape = shape.value
                                AND j.workspace_id = :workspace LIMIT :limit) AS few) AS jobs
-    FROM shape, LATERAL (
+    FROM ({distinct("shape", "jobs", "state = 'QUEUED'", _SHAPES)}) AS shape, LATERAL (
       SELECT id, created_at FROM jobs j
-      WHERE j.state = 'QUEUED' AND j.shape = shape.key AND j.workspace_id = :workspace ORDER BY id LIMIT 1) AS first
+      WHERE j.state = 'QUEUED' AND j.shape = shape.value AND j.workspace_id = :workspace ORDER BY id LIMIT 1) AS first
     ORDER BY first.created_at
 """
 
@@ -131,7 +125,7 @@ _UNCLAIMED = f"""
             AND dispatched_at < now() - {UNCLAIMED_SECONDS} * interval '1 second' GROUP BY pool_id) AS u
     JOIN pools p ON p.id = u.pool_id
     CROSS JOIN LATERAL (SELECT count(*) AS workers, coalesce(sum(slots) FILTER (WHERE NOT draining), 0) AS slots
-      FROM workers w WHERE w.pool_id = p.id AND w.heartbeat_at > now() - :silence * interval '1 second') AS w
+      FROM workers w WHERE w.pool_id = p.id AND {ONLINE}) AS w
     CROSS JOIN LATERAL (SELECT count(*) AS running FROM attempts a
       WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS r
     ORDER BY u.seconds DESC

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from orchestrator.store.fragments import distinct
+
 POINTS = 600
 """A curve with more points than these is drawn from the lowest and the highest value of each stretch of steps."""
 SERIES = 200
@@ -50,20 +52,12 @@ _SUMMARY = """
     WHERE job_id = :job AND name = ANY(CAST(:names AS text[])) AND value <> 'NaN' AND abs(value) <> 'Infinity'
     GROUP BY name
 """
-_NAMES = """
-WITH RECURSIVE v (name, n) AS (
-  (SELECT name, 1 FROM metrics WHERE job_id = :job ORDER BY name LIMIT 1)
-  UNION ALL
-  SELECT (SELECT name FROM metrics WHERE job_id = :job AND name > v.name ORDER BY name LIMIT 1), n + 1
-  FROM v WHERE v.name IS NOT NULL AND n < :most
-)
-SELECT name FROM v WHERE name IS NOT NULL
-"""
+_NAMES = distinct("name", "metrics", "job_id = :job", SERIES)
 
 
 def names(connection: Connection, job_id: int) -> list[str]:
     """The names of a job's metrics, at most SERIES."""
-    return list(connection.execute(text(_NAMES), {"job": job_id, "most": SERIES}).scalars())
+    return list(connection.execute(text(_NAMES), {"job": job_id}).scalars())
 
 
 def curves(connection: Connection, job_id: int, wanted: Sequence[str], points: int = POINTS) -> list[Curve]:

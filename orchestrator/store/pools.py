@@ -20,15 +20,14 @@ from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.views import CreatePool, PoolView, WorkerView
 from orchestrator.store import clusters
 from orchestrator.store.fence import LIVE
-
-_ONLINE = "w.heartbeat_at > clock_timestamp() - :silence * interval '1 second'"
+from orchestrator.store.fragments import ONLINE
 
 # Counted from the attempts and the window, whose partial indexes hold only what is alive.
 _STATES = f"""
     SELECT p.id, p.name, p.cloud, p.region, p.gpu, p.store, p.pods, p.spot, p.usd_per_hour, c.name AS cluster,
-      (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {_ONLINE}) AS workers,
+      (SELECT count(*) FROM workers w WHERE w.pool_id = p.id AND {ONLINE}) AS workers,
       (SELECT coalesce(sum(w.slots), 0) FROM workers w
-       WHERE w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {_ONLINE}) AS slots,
+       WHERE w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {ONLINE}) AS slots,
       (SELECT count(*) FROM attempts a WHERE a.pool_id = p.id AND a.state = 'RUNNING') AS running,
       (SELECT count(*) FROM jobs j WHERE j.pool_id = p.id AND j.state = 'DISPATCHED') AS dispatched,
       (SELECT count(*) FROM attempts a WHERE a.bound_for = p.id AND a.state = 'RUNNING') AS kept
@@ -205,7 +204,7 @@ def pool_of(connection: Connection, worker_id: int) -> int:
 
 
 _WORKERS = f"""
-    SELECT w.*, p.name AS pool, {_ONLINE} AS online,
+    SELECT w.*, p.name AS pool, {ONLINE} AS online,
       (SELECT count(*) FROM attempts a WHERE a.worker_id = w.id AND a.state = 'RUNNING') AS running
     FROM workers w JOIN pools p ON p.id = w.pool_id
 """

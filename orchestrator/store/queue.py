@@ -11,21 +11,13 @@ from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.placement import PoolState, Shape
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.store.attempts import ending, standing
+from orchestrator.store.fragments import distinct
 from orchestrator.store.shaping import refused, shaped
 from orchestrator.store.transitions import Change, Moved, transition
 
 _DISPATCH_LOCK = 7_201_113_601  # any constant: one dispatcher places at a time, so that no window overflows
 
-# Walks from one shape to the next through the index (a loose scan): a backlog may hold a million jobs of three shapes.
-_SHAPES = """
-WITH RECURSIVE shape AS (
-  (SELECT shape AS key FROM jobs WHERE state = 'QUEUED' ORDER BY shape LIMIT 1)
-  UNION ALL
-  SELECT (SELECT j.shape FROM jobs j WHERE j.state = 'QUEUED' AND j.shape > shape.key ORDER BY j.shape LIMIT 1)
-  FROM shape WHERE shape.key IS NOT NULL
-)
-SELECT key FROM shape WHERE key IS NOT NULL
-"""
+_SHAPES = distinct("shape", "jobs", "state = 'QUEUED'")
 _NEXT = """
     SELECT id FROM jobs
     WHERE state = 'QUEUED' AND shape = :shape AND (not_before IS NULL OR not_before <= clock_timestamp())
