@@ -234,7 +234,10 @@ def cancel(connection: Connection, job_id: int, user: str) -> None:
     if state in {JobState.CANCELLING, JobState.CANCELLED}:
         return
     if state not in _CANCEL:
-        raise Conflict(f"Job {encode('j', job_id)} has finished ({state}); there is nothing to cancel.")
+        raise Conflict(
+            f"Job {encode('j', job_id)} has finished ({state}); there is nothing to cancel.",
+            hint="`neutrino ps` lists what has not.",
+        )
     target, reason, message = _CANCEL[state]
     change = Change(job_id=job_id, target=target, reason=reason, message=message, actor=f"user:{user}")
     transition(connection, [change])

@@ -19,6 +19,7 @@ from orchestrator.domain.placement import Decision, PoolState, Shape, place
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.state import JobState, Reason
+from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.store import ahead, freight, pools
 from orchestrator.store.notify import QUEUE, WORKERS, notify
 from orchestrator.store.transitions import Change, note, transition
@@ -30,7 +31,7 @@ WORTH_IT = 0.25
 """A copy goes ahead when so much of it, as a share, is expected to be the same when the job stops."""
 
 _JOB = """
-    SELECT j.id, j.state, j.epoch, j.shape, j.moved_to, p.cloud, p.name AS pool, a.asked, a.worker_id,
+    SELECT j.id, j.kind, j.state, j.epoch, j.shape, j.moved_to, p.cloud, p.name AS pool, a.asked, a.worker_id,
       (SELECT max(step) FROM artifacts c WHERE c.job_id = j.id AND c.kind = 'checkpoint' AND c.epoch = (
         SELECT max(epoch) FROM artifacts o WHERE o.job_id = j.id AND o.kind = 'checkpoint')) AS step
     FROM jobs j
@@ -114,14 +115,24 @@ def _known(to: str) -> Cloud:
         raise InvalidSpec.of([FieldError("to", f"{to!r} is not a cloud", hint)]) from None
 
 
+def _refuse_own_kinds(job: Any) -> None:
+    if job.kind in OWN_KINDS:
+        raise Conflict(
+            f"Job {encode('j', job.id)} copies or checks an artifact, where that lies; it takes no checkpoint.",
+            hint="Cancel it, and ask for another one with `neutrino migrate model`.",
+        )
+
+
 def _movable(job: Any, target: Cloud) -> None:
+    _refuse_own_kinds(job)
     public_id, state = encode("j", job.id), JobState(job.state)
+    again = f"Submit it again, or `neutrino retry {public_id}`."
     if state.terminal:
-        raise Conflict(f"Job {public_id} has finished ({state}); there is nothing to move.")
+        raise Conflict(f"Job {public_id} has finished ({state}); there is nothing to move.", hint=again)
     if state is JobState.CANCELLING:
-        raise Conflict(f"Job {public_id} is being cancelled.")
+        raise Conflict(f"Job {public_id} is being cancelled.", hint=f"Once it is gone: {again}")
     if job.asked == "cancel":
-        raise Conflict(f"Job {public_id} is being stopped.")
+        raise Conflict(f"Job {public_id} is being stopped.", hint=f"`neutrino why {public_id}` says for what reason.")
     if job.asked in {"ahead", "move"}:
         raise Conflict(f"Job {public_id} is on its way to {job.moved_to} already.", hint="Wait until it runs there.")
     if job.cloud == target or (job.cloud is None and job.moved_to == target):
@@ -179,8 +190,13 @@ def ask_for_checkpoint(connection: Connection, job_id: int, user: str) -> None:
     does not run."""
     connection.execute(text(_HOLD), {"id": job_id})
     job = connection.execute(text(_JOB), {"id": job_id}).one()
+    _refuse_own_kinds(job)
     if job.state != JobState.RUNNING:
-        raise Conflict(f"Job {encode('j', job_id)} is {job.state}; only a running job can take a checkpoint.")
+        public_id = encode("j", job_id)
+        raise Conflict(
+            f"Job {public_id} is {job.state}; only a running job can take a checkpoint.",
+            hint=f"`neutrino why {public_id}` says why it does not run.",
+        )
     if job.asked is not None:
         return
     connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "checkpoint", "bound": None})

@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from orchestrator.domain.ids import decode
 from orchestrator.store.session import Database
 from tests.integration.api.client import Api
 from tests.integration.dashboard.conftest import SignIn, csrf
@@ -104,3 +106,16 @@ def test_the_stream_ends_with_the_session(url: str, database: Database, sign_in:
             return said, await tab.next("anything more")
 
     assert asyncio.run(watch()) == ({}, None)
+
+
+def test_a_job_that_nobody_has_submitted_is_offered_to_nobody_to_run_again(
+    database: Database, api: Api, sign_in: SignIn
+) -> None:
+    job = api.submit()
+    browser = sign_in("submitter")
+    assert "Migrate</summary>" in browser.get(f"/jobs/{job}").text
+    assert "Copy as YAML" in browser.get(f"/jobs/{job}/spec").text
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE jobs SET kind = 'Transfer' WHERE id = :id"), {"id": decode("j", job)})
+    assert "Migrate</summary>" not in browser.get(f"/jobs/{job}").text
+    assert "Copy as" not in browser.get(f"/jobs/{job}/spec").text

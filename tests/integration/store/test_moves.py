@@ -315,6 +315,10 @@ def test_a_standby_gets_the_newest_one_at_a_time_and_rests_after_a_failure(
     plane.dispatch()
     (lease,) = plane.claim(workers["gcp"]) or plane.claim(workers["aws"])
     assert lease.order is not None
+    with plane.database.transaction() as connection, pytest.raises(Conflict, match="copies or checks"):
+        moves.ask_for_checkpoint(connection, transfer.id, "ada")
+    with plane.database.transaction() as connection, pytest.raises(Conflict, match="copies or checks"):
+        moves.plan(connection, transfer.id, "azure", prices, RATE)
     (row,) = plane.sql("SELECT step FROM artifacts c JOIN replicas r ON artifact_id = id WHERE r.state = 'copying'")
     assert row.step == 1, "it is kept while it is being copied"
     copied = ArtifactUpload(
