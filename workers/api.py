@@ -12,6 +12,8 @@ import threading
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from orchestrator.domain.errors import (
     AuthenticationError,
     NeutrinoError,
@@ -104,7 +106,7 @@ class Api:
     def attach(self, node: int, pod: str) -> PodLease:
         """Take over a node of the attempt whose token this is, for the pod of this uid. Raises LeaseLost."""
         data = self._send("POST", f"/v1/worker/attach?node={node}&pod={pod}", b"{}", self._token)
-        return PodLease.model_validate_json(data, extra="ignore")
+        return _read(data, PodLease)
 
     def node(self, body: NodeBeat) -> NodeReply:
         """A node of the attempt whose token this is lives."""
@@ -120,7 +122,7 @@ class Api:
 
     def _post(self, route: str, body: Model, answer: type[Answer]) -> Answer:
         data = self._send("POST", f"/v1/worker/{route}", body.model_dump_json().encode(), self._token)
-        return answer.model_validate_json(data, extra="ignore")  # of a newer API
+        return _read(data, answer)
 
     def _send(self, method: str, path: str, body: bytes | None, token: str) -> bytes:
         headers = {"Authorization": f"Bearer {token}"}
@@ -165,6 +167,16 @@ class Api:
         kept: http.client.HTTPConnection | None = getattr(self._local, "kept", None)
         if kept is not None:
             kept.close()
+
+
+def _read(data: bytes, answer: type[Answer]) -> Answer:
+    """The typed answer; what a newer API adds is passed over. Raises ServerError when it is no answer of ours: what
+    stands between us and the API has answered in its place, and may not do so again."""
+    try:
+        return answer.model_validate_json(data, extra="ignore")
+    except ValidationError as error:
+        hint = "Look at what stands before the API: a proxy, a page for signing in, an older release."
+        raise ServerError("The API answered something that is not Neutrino's.", hint=hint) from error
 
 
 def _error(status: int, data: bytes) -> NeutrinoError:

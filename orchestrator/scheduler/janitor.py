@@ -85,12 +85,20 @@ def _delete(database: Database, one: Garbage) -> None:
         discard(store, one.prefix)
     except NeutrinoError as error:
         log.warning("%s in %s cannot be deleted now: %s", one.prefix, one.store, error)
-        with database.transaction() as connection:
-            garbage.refused(connection, one.id, str(error)[:1000])
+        _refused(database, one, str(error))
+        return
+    except Exception as error:  # what is wrong with one must not hold up the others
+        log.exception("%s in %s cannot be deleted now", one.prefix, one.store)
+        _refused(database, one, repr(error))
         return
     with database.transaction() as connection:
         garbage.gone(connection, one.id)
     log.info("deleted %s in %s", one.prefix, one.store)
+
+
+def _refused(database: Database, one: Garbage, why: str) -> None:
+    with database.transaction() as connection:
+        garbage.refused(connection, one.id, why[:1000])
 
 
 def _abort_uploads(store: ObjectStore, one: Garbage) -> None:

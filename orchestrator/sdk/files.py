@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, NotFound
@@ -30,6 +30,12 @@ class Files(Bound[D]):
             yield from _send(source, content)
             uploaded.append(source)
         return tuple(uploaded)
+
+    @Operation
+    def send(self, described: Iterable[tuple[SourceFile, bytes]]) -> Steps[None]:
+        """Upload files that have been described already, as they were then."""
+        for source, content in described:
+            yield from _send(source, content)
 
 
 def describe(name: str, local: Path) -> tuple[SourceFile, bytes]:

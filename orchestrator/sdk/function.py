@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from orchestrator.domain.errors import FieldError, InvalidSpec, NeutrinoError, nearest
-from orchestrator.domain.spec import Command, Outputs, Placement, Resources, Retry
+from orchestrator.domain.spec import Command, Outputs, Placement, Resources, Retry, SourceFile
 from orchestrator.sdk.annotated import fitted
 from orchestrator.sdk.client import Client
 from orchestrator.sdk.files import describe
@@ -37,6 +37,13 @@ class Options:
     name: str | None = None
     include: tuple[str, ...] = ()
     fields: Mapping[str, Any] | None = None
+
+
+class _Taken(NamedTuple):
+    """How the function is found in the job, and the files that come along, with their bytes."""
+
+    entrypoint: str
+    files: tuple[tuple[SourceFile, bytes], ...]
 
 
 class JobFunction(Generic[P, R]):
@@ -65,18 +72,22 @@ class JobFunction(Generic[P, R]):
         Raises InvalidSpec when a parameter is unknown, missing, or no JSON, or when a file cannot be taken
         along.
         """
-        spec = self.command(*args, **kwargs)
+        params = self._bind(args, kwargs)
+        taken = self._take()
+        spec = self._command(params, taken)
         client = self._connected()
-        client.files.upload(self._files())
+        client.files.send(taken.files)
         return client.jobs.submit(spec)
 
     def map(self, parameters: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
         """One job for each set of parameters: `train.map([{"lr": 0.1}, {"lr": 0.01}])`. All are checked
         before any is submitted."""
-        checked = self.commands(parameters)
+        sets = [self._bind((), given) for given in parameters]
+        taken = self._take()
+        specs = [self._command(params, taken) for params in sets]
         client = self._connected()
-        client.files.upload(self._files())
-        return client.jobs.submit_many(checked)
+        client.files.send(taken.files)
+        return client.jobs.submit_many(specs)
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The YAML of the job that `submit` would submit."""
@@ -84,21 +95,24 @@ class JobFunction(Generic[P, R]):
 
     def command(self, *args: P.args, **kwargs: P.kwargs) -> Command:
         """The spec of the job that `submit` would submit."""
-        return self._command(self._bind(args, kwargs))
+        return self._command(self._bind(args, kwargs), self._take())
 
     def commands(self, parameters: Iterable[Mapping[str, Any]]) -> list[Command]:
         """The specs of the jobs that `map` would submit. Raises InvalidSpec for the first set with a fault."""
-        return [self._command(self._bind((), given)) for given in parameters]
+        sets = [self._bind((), given) for given in parameters]
+        taken = self._take()
+        return [self._command(params, taken) for params in sets]
 
-    def _command(self, params: dict[str, Any]) -> Command:
+    def _take(self) -> _Taken:
+        """Look at the files once: what the jobs name is what is uploaded, whoever edits them meanwhile."""
         source = find_source(self._function, self._options.include)
-        files = tuple(describe(path, local)[0] for path, local in source.files.items())
+        return _Taken(source.entrypoint, tuple(describe(path, local) for path, local in source.files.items()))
+
+    def _command(self, params: dict[str, Any], taken: _Taken) -> Command:
         name = self._options.name or re.sub(r"[^a-z0-9]+", "-", self._function.__name__.lower()).strip("-")[:63]
         fields = self._options.fields or {}
-        return Command(name=name, entrypoint=source.entrypoint, files=files, params=params, **fields)
-
-    def _files(self) -> Mapping[str, Any]:
-        return find_source(self._function, self._options.include).files
+        files = tuple(described for described, _ in taken.files)
+        return Command(name=name, entrypoint=taken.entrypoint, files=files, params=params, **fields)
 
     def _connected(self) -> Client:
         if self._client is None and RUN_DIR in os.environ:

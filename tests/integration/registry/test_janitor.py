@@ -105,6 +105,21 @@ def test_what_cannot_be_deleted_now_is_tried_again_later(plane: Plane) -> None:
     assert "nowhere" in row.error
 
 
+def test_a_fault_that_nobody_foresaw_holds_up_nothing_else(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def discard(_store: object, prefix: str) -> None:
+        if prefix == "artifacts/1/bad":
+            raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(janitor, "discard", discard)
+    plane.sql(
+        "INSERT INTO garbage (store, prefix) VALUES ('file:///a', 'artifacts/1/bad'), ('file:///a', 'artifacts/1/x')"
+    )
+    janitor.clean(plane.database)
+    (row,) = plane.sql("SELECT prefix, error FROM garbage")
+    assert row.prefix == "artifacts/1/bad"
+    assert "on fire" in row.error
+
+
 def test_the_copy_of_a_model_that_was_not_looked_at_for_longest_is_checked(
     plane: Plane, store: RetryingStore, tmp_path: Path
 ) -> None:

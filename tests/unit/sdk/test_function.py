@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -138,6 +139,35 @@ def test_a_sweep_is_checked_as_a_whole_before_anything_is_sent(
     assert [handle.id for handle in handles] == ["j-0", "j-1"]
     sent = json.loads(api.requests[-1].body)["jobs"]
     assert [one["spec"]["params"] for one in sent] == [{"lr": 0.1}, {"lr": 0.01}]
+
+
+def test_a_file_that_is_edited_meanwhile_is_one_for_the_whole_sweep(
+    api: ScriptedApi, client: Client, module: ModuleType
+) -> None:
+    model = Path(str(module.__file__)).with_name("model.txt")
+
+    def sets() -> Iterator[dict[str, object]]:
+        for number in range(3):
+            model.write_text(f"version {number}")
+            yield {"lr": float(number)}
+
+    uploaded: list[str] = []
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PUT":
+            uploaded.append(hashlib.sha256(request.body).hexdigest())
+            model.write_text("a later version")
+        jobs = [{"id": f"j-{number}", "name": "train", "state": "QUEUED"} for number in range(3)]
+        return (
+            Reply(404, {"code": "not_found", "detail": "No."})
+            if request.method == "HEAD"
+            else Reply(202, {"jobs": jobs})
+        )
+
+    api.answers(answer)
+    module.train.on(client).map(sets())
+    sent = json.loads(api.requests[-1].body)["jobs"]
+    assert {tuple(file["sha256"] for file in one["spec"]["files"]) for one in sent} == {tuple(uploaded)}
 
 
 def test_parameters_become_what_the_annotations_say(module: ModuleType) -> None:
