@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.arguments import connect
-from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_data, note, plain
+from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_one, note
 
 _COLUMNS = (
     Column("ENTRY", lambda entry: str(entry.seq)),
@@ -35,9 +35,7 @@ def verify(output: Output = Format.TABLE) -> None:
     """Compute the chain of hashes again; exit code 1 when it is broken."""
     with connect() as client:
         verdict = client.audit.verify()
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(verdict), output)
-    else:
+    if not emit_one(verdict, output):
         note(verdict.message, style="red" if verdict.broken_at else "green")
         if verdict.head:
             note(f"Newest hash {verdict.head}: kept elsewhere, it proves later that nothing was rewritten.")

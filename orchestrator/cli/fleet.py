@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.arguments import connect
-from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_data, note, plain, write
+from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_one, note, write
 
 
 def _date(at: Any) -> str:
@@ -149,8 +149,7 @@ def create_token(
     wanted = CreateToken(**fields)
     with connect() as client:
         created = client.tokens.create(wanted)
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(created), output)
+    if emit_one(created, output):
         return
     note(f"{created.id} for {created.user} ({created.role}). Keep it: it is not shown again.", style="dim")
     write(f"{created.token}\n")

@@ -17,7 +17,7 @@ from orchestrator.cli.output import (
     draw,
     emit,
     emit_data,
-    plain,
+    emit_one,
     safe,
     state_cell,
     table,
@@ -37,11 +37,7 @@ def get(job: JobId, output: Output = Format.TABLE) -> None:
     """Show one job with its attempts."""
     with connect() as client:
         view: Any = client.jobs.get(job).view
-    if output is Format.NAME:
-        write(f"{view.id}\n")
-    elif output in {Format.JSON, Format.YAML}:
-        emit_data(plain(view), output)
-    else:
+    if not emit_one(view, output, name="id"):
         _describe(view, wide=output is Format.WIDE)
 
 
@@ -106,9 +102,7 @@ def why(job: JobId, output: Output = Format.TABLE) -> None:
     """Say why a job is where it is, and what to do next."""
     with connect() as client:
         answer = client.jobs.get(job).why()
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(answer), output)
-    else:
+    if not emit_one(answer, output):
         tell(answer)
 
 

@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.arguments import connect
-from orchestrator.cli.output import (
-    Format,
-    Output,
-    emit_data,
-    note,
-    plain,
-    write,
-)
+from orchestrator.cli.output import Format, Output, emit_one, note, write
 
 
 def login(
@@ -48,7 +41,5 @@ def whoami(output: Output = Format.TABLE) -> None:
     """Show who the token belongs to."""
     with connect() as client:
         me = client.whoami()
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(me), output)
-    else:
-        write(f"{me.user}\n" if output is Format.NAME else f"{me.user} in {me.workspace} ({me.role}) at {client.url}\n")
+    if not emit_one(me, output, name="user"):
+        write(f"{me.user} in {me.workspace} ({me.role}) at {client.url}\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.arguments import JobId, JobIds, Timeout, connect
-from orchestrator.cli.output import Format, Output, duration, emit_data, note, plain, safe, size, write
+from orchestrator.cli.output import Format, Output, duration, emit_one, note, safe, size, write
 
 if TYPE_CHECKING:
     from orchestrator.domain.moves import MoveView
@@ -25,11 +25,7 @@ def migrate_job(
     with connect() as client:
         handle = client.jobs.get(job)
         view = handle.migrate(to, dry_run=dry_run)
-        if output in {Format.JSON, Format.YAML}:
-            emit_data(plain(view), output)
-        elif output is Format.NAME:
-            write(f"{view.job}\n")
-        else:
+        if not emit_one(view, output, name="job"):
             _tell(view, dry_run=dry_run)
         if wait and not dry_run:
             handle.wait(progress=True, timeout=timeout)

@@ -16,9 +16,8 @@ from orchestrator.cli.output import (
     draw,
     duration,
     emit,
-    emit_data,
+    emit_one,
     note,
-    plain,
     size,
     state_cell,
     table,
@@ -99,8 +98,7 @@ def migrate_model(
 
 
 def _show_plan(plan: MigrationPlan, output: Format) -> None:
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(plan), output)
+    if emit_one(plan, output):
         return
     tariff = plan.route if plan.usd else "no charge known"
     fields: list[tuple[str, Any]] = [
@@ -140,11 +138,7 @@ def get(
     """Show one migration."""
     with connect() as client:
         view = client.migrations.get(migration).view
-    if output is Format.NAME:
-        write(f"{view.id}\n")
-        return
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(view), output)
+    if emit_one(view, output, name="id"):
         return
     fields: list[tuple[str, Any]] = [
         ("Migration", view.id),

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.cli.arguments import connect
 from orchestrator.cli.migrations import Ref, wait_for
-from orchestrator.cli.output import Column, Format, Output, ago, draw, emit, emit_data, note, plain, size, table, write
+from orchestrator.cli.output import Column, Format, Output, ago, draw, emit, emit_one, note, size, table, write
 
 if TYPE_CHECKING:
     from orchestrator.domain.views import ReplicaView
@@ -64,11 +64,7 @@ def get(ref: Ref, output: Output = Format.TABLE) -> None:
     """Show one version of a model, or the latest."""
     with connect() as client:
         version = client.models.get(ref).view
-    if output is Format.NAME:
-        write(f"{version.ref}\n")
-        return
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(version), output)
+    if emit_one(version, output, name="ref"):
         return
     artifact = version.artifact
     fields: list[tuple[str, Any]] = [

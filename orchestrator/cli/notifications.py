@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.arguments import connect
-from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_data, note, plain, write
+from orchestrator.cli.output import Column, Format, Output, ago, emit, emit_one, note, write
 
 
 def _outcome(delivery: Any) -> str:
@@ -68,8 +68,7 @@ def create(
     fields["labels"] = dict(text.split("=", 1) for text in label or ())
     with connect() as client:
         made = client.notifications.create(CreateNotification(**fields))
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(made), output)
+    if emit_one(made, output):
         return
     note(f"{made.name} tells {made.target} when a job is {' or '.join(made.states)}.")
     if made.secret:

@@ -65,6 +65,18 @@ def emit(
         draw(table(titles, rows, fold=fold), whole=output is Format.WIDE)
 
 
+def emit_one(thing: Any, output: Format, *, name: str | None = None) -> bool:
+    """Print one thing as programs want it: its data, or the field that `-o name` prints. False, and nothing printed,
+    when it is a person who reads."""
+    if output in {Format.JSON, Format.YAML}:
+        emit_data(plain(thing), output)
+    elif output is Format.NAME and name is not None:
+        write(f"{getattr(thing, name)}\n")
+    else:
+        return False
+    return True
+
+
 def emit_data(data: Any, output: Format) -> None:
     """Print plain data as JSON or YAML."""
     if output is Format.YAML:

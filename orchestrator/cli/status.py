@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.arguments import connect
-from orchestrator.cli.output import Column, Format, Output, ago, draw, emit, emit_data, plain, state_cell, table, write
+from orchestrator.cli.output import Column, Format, Output, ago, draw, emit, emit_one, state_cell, table, write
 
 
 def _count(jobs: int) -> str:
@@ -16,8 +16,7 @@ def status(output: Output = Format.TABLE) -> None:
     """Show the jobs by state and the parts of the platform."""
     with connect() as client:
         now = client.status()
-    if output in {Format.JSON, Format.YAML}:
-        emit_data(plain(now), output)
+    if emit_one(now, output):
         return
     if output is not Format.NAME:
         draw(table(("JOBS", ""), ((state_cell(state), _count(count)) for state, count in now.jobs.items() if count)))
