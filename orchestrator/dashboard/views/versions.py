@@ -147,6 +147,6 @@ def delete_model(db: Db, viewer: ActingSubmitter, name: str, version: str) -> Re
     """Delete a version with all of its copies. Refused while an alias or a job uses it."""
     with db.transaction() as connection:
         found = models.delete(connection, viewer.workspace_id, name, version)
-        audit.about(f"{found.ref} with {len(found.artifact.replicas)} copies")
+        audit.about(f"{found.ref} and its copies: {len(found.artifact.replicas)}")
         last = models.count(connection, viewer.workspace_id, name) == 0
     return RedirectResponse("/models" if last else f"/models/{quote(name, safe='')}", status_code=303)
