@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import sys
 
 from orchestrator import logs, traces
 from orchestrator.domain.errors import NeutrinoError
 from workers import proctree
+from workers.ending import leave
 from workers.home import Home
 from workers.runner import Runner
 from workers.settings import Settings
@@ -38,6 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    os._exit(code)  # a thread that is stuck in a network call must not hold up the end
+    leave(main())

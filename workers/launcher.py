@@ -35,6 +35,7 @@ from orchestrator.domain.state import Reason
 from workers import joining, places
 from workers.api import Api
 from workers.clearing import Ground
+from workers.ending import leave
 from workers.exchange import Exchange
 from workers.flight import Ending, Flight
 from workers.pulse import Pulse
@@ -338,6 +339,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    os._exit(code)  # a thread that is stuck in a network call must not hold up the end
+    leave(main())

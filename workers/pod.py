@@ -38,6 +38,7 @@ from workers.api import Api
 from workers.attempt import Attempt, Host, tidied
 from workers.backoff import Backoff
 from workers.depot import Depot
+from workers.ending import leave
 from workers.folders import Folders
 from workers.gpus import Shares, inventory
 from workers.haul import Haul
@@ -278,6 +279,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    os._exit(code)  # a thread that is stuck in a network call must not hold up the end
+    leave(main())
