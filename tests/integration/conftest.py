@@ -1,4 +1,4 @@
-"""What the tests of the store share."""
+"""What the tests of the store and of the scheduler share."""
 
 from __future__ import annotations
 
