@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Reader, Upload
-from cloud_adapters.errors import PreconditionFailed, StoreError
+from cloud_adapters.errors import PreconditionFailed, StoreError, TransientStoreError
 from cloud_adapters.retry import Retry
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ class RetryingStore:
     """Adds retries to `inner`.
 
     A create whose answer got lost may have happened: the next attempt then meets an object of its own. `put` and
-    `finish_upload` recognise that object by its size and MD5 and do not report a precondition that they broke
-    themselves.
+    `finish_upload` recognise that object and do not report a precondition that they broke themselves: the former by its
+    bytes, the latter by its size alone, because the store has verified the parts that it was put together from.
     """
 
     def __init__(self, inner: ObjectStore, retry: Retry | None = None) -> None:
@@ -131,6 +131,25 @@ class RetryingStore:
             if doubtful and gone and (found := ours()):
                 return found
             raise
+
+
+def read_whole(store: ObjectStore, key: str, *, most: int) -> bytearray | None:
+    """The object, by one request, which is made again when its answer breaks off; None for more than `most` bytes."""
+
+    def attempt() -> bytearray | None:
+        with bare(store).open(key) as reader:
+            if reader.size > most:
+                return None
+            data = bytearray(reader.size)
+            view = memoryview(data)
+            while view:
+                got = reader.readinto(view)
+                if not got:
+                    raise TransientStoreError(f"{key} ended {len(view)} bytes early")
+                view = view[got:]
+        return data
+
+    return (store.retry if isinstance(store, RetryingStore) else Retry()).call(attempt)
 
 
 def bare(store: ObjectStore) -> ObjectStore:

@@ -11,6 +11,7 @@ import time
 
 from orchestrator.domain.errors import NeutrinoError
 from workers.api import Api
+from workers.settings import API_URL_HINT, TOKEN_HINT, required
 
 _PAUSE_SECONDS = 1.0
 
@@ -29,7 +30,8 @@ def main() -> None:
     """Wait, and say for what."""
     told = None
     try:
-        api = Api(os.environ.get("NEUTRINO_API_URL", ""), os.environ.get("NEUTRINO_TOKEN", ""))
+        url = required(os.environ, "NEUTRINO_API_URL", API_URL_HINT)
+        api = Api(url, required(os.environ, "NEUTRINO_TOKEN", TOKEN_HINT))
         while fault := _fault(api):
             if fault != told:
                 sys.stderr.write(f"{fault}\n")

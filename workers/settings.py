@@ -13,6 +13,8 @@ from orchestrator.domain.protocol import MAX_BATCH
 from orchestrator.settings import number
 
 _LONGEST_NAME = 128
+API_URL_HINT = "Set it to the address of the API, such as http://127.0.0.1:8470."
+TOKEN_HINT = "Set it to a worker's token: `neutrino token create NAME --user NAME --role worker`."  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +42,21 @@ class Settings:
         pool = env.get("NEUTRINO_POOL") or "local"
         name = env.get("NEUTRINO_WORKER_NAME") or f"{socket.gethostname()}-{pool}"
         return cls(
-            api_url=_required(
-                env, "NEUTRINO_API_URL", "Set it to the address of the API, such as http://127.0.0.1:8470."
-            ),
-            token=_required(
-                env, "NEUTRINO_TOKEN", "Set it to a worker's token: `neutrino token create --role worker`."
-            ),
-            redis_url=_required(env, "REDIS_URL", "Set it to redis://:password@host:6379/0."),
+            api_url=required(env, "NEUTRINO_API_URL", API_URL_HINT),
+            token=required(env, "NEUTRINO_TOKEN", TOKEN_HINT),
+            redis_url=required(env, "REDIS_URL", "Set it to redis://:password@host:6379/0."),
             pool=pool,
             name=name[:_LONGEST_NAME],
             slots=int(number(env, "NEUTRINO_SLOTS", max(2, os.cpu_count() or 2), 1, MAX_BATCH)),
-            data_dir=Path(_required(env, "NEUTRINO_DATA_DIR", "Set it to a folder for scratch files.")).absolute(),
+            data_dir=Path(required(env, "NEUTRINO_DATA_DIR", "Set it to a folder for scratch files.")).absolute(),
             grace=number(env, "NEUTRINO_GRACE_SECONDS", 10.0, 0, 3600),
             drain=number(env, "NEUTRINO_DRAIN_SECONDS", 25.0, 0, 86400),
             most_processes=int(number(env, "NEUTRINO_MAX_PROCESSES", 512, 8, 1_000_000)),
         )
 
 
-def _required(env: Mapping[str, str], name: str, hint: str) -> str:
+def required(env: Mapping[str, str], name: str, hint: str) -> str:
+    """A text from the environment. Raises NeutrinoError with the hint when it is not set."""
     value = env.get(name)
     if not value:
         raise NeutrinoError(f"{name} is not set.", hint=hint)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,12 @@ def test_a_service_does_not_start_with_nonsense(service: str) -> None:
     assert ended.returncode == 1
     assert "NEUTRINO_LEASE_SECONDS is 'abc'" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_every_variable_is_in_the_reference_and_no_other() -> None:
+    root = Path(__file__).parents[2]
+    name = re.compile(r"(?<![A-Z_])NEUTRINO_[A-Z_]*[A-Z]\b(?!_)")
+    code = [path for part in ("orchestrator", "workers", "cloud_adapters") for path in (root / part).rglob("*.py")]
+    used = {found for path in code for found in name.findall(path.read_text("utf-8"))}
+    told = set(name.findall((root / "docs" / "reference" / "settings.md").read_text("utf-8")))
+    assert used == told

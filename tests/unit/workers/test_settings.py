@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.errors import NeutrinoError
+from workers import ready
 from workers.runner import job_environment
 from workers.settings import Settings
 
@@ -48,3 +49,10 @@ def test_a_job_sees_an_allow_list() -> None:
     assert env["LANG"] == "de_DE.UTF-8"
     assert env["PATH"].endswith(":/bin")
     assert not any("secret" in value for value in env.values())
+
+
+def test_who_waits_for_the_api_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUTRINO_API_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("NEUTRINO_TOKEN", raising=False)
+    with pytest.raises(SystemExit, match="NEUTRINO_TOKEN is not set"):
+        ready.main()
