@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from cloud_adapters.base import MIB, ObjectStore, join_key
 from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.retrying import read_whole
 from cloud_adapters.streams import VerifyingReader, put_file
 from orchestrator.domain.artifact import MANIFEST_NAME, Manifest, ManifestFile
 from orchestrator.domain.errors import CorruptArtifact, InvalidSpec
@@ -74,12 +75,7 @@ def commit_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> None
 def read_manifest(store: ObjectStore, prefix: str) -> Manifest:
     """The manifest at `prefix`. Raises ObjectNotFound for an unfinished artifact, CorruptArtifact for a damaged one."""
     key = join_key(prefix, MANIFEST_NAME)
-    info = store.head(key)
-    if info.size > MAX_MANIFEST:
-        raise CorruptArtifact(f"{key} has {info.size} bytes, which no manifest has")
-    data = bytearray(info.size)
-    store.read_into(key, memoryview(data), etag=info.etag)
-    return parse_manifest(bytes(data), key)
+    return parse_manifest(bytes(read_whole(store, key, most=MAX_MANIFEST) or b""), key)
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

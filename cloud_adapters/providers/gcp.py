@@ -28,7 +28,7 @@ from google.auth.transport.requests import Request
 from google.cloud.storage import Client
 
 from cloud_adapters.addresses import StoreUri, check_endpoint
-from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload, join_key
+from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload, join_key
 from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
 from cloud_adapters.errors import AccessDenied, CredentialsExpired, InvalidStore, StoreError, TransientStoreError
 from cloud_adapters.faults import store_error
@@ -80,7 +80,10 @@ class GcsStore(CloudStore):
         self._lock = threading.Lock()
 
     def checksum(self, data: Bytes) -> bytes:
-        return int(google_crc32c.value(bytes(data))).to_bytes(4)  # it takes nothing that could be written to
+        crc, view = 0, memoryview(data)
+        for start in range(0, len(view), MIB):  # in small copies, because it takes nothing that could be written to
+            crc = google_crc32c.extend(crc, bytes(view[start : start + MIB]))
+        return crc.to_bytes(4)
 
     def fingerprint(self, data: Bytes) -> bytes:
         return self.checksum(data)

@@ -14,6 +14,7 @@ from cloud_adapters.errors import ObjectNotFound, PreconditionFailed
 from cloud_adapters.transfer.estimate import cost_of, listed, reusable
 from cloud_adapters.transfer.flow import Counts, Flow, Options
 from cloud_adapters.transfer.mover import Move, Mover
+from orchestrator.domain.artifact import MANIFEST_NAME
 from orchestrator.domain.errors import CorruptArtifact
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def transfer(
     if digest is not None and manifest.digest != digest:
         raise CorruptArtifact(f"The manifest at {source_prefix} has digest {manifest.digest}, not {digest}.")
     flow = Flow(options or Options(), manifest.size, len(manifest.files), on_progress, cancel or threading.Event())
-    _refuse_another(destination, prefix, manifest)
     there, known = listed(destination, prefix), reusable(destination, reuse)
+    if join_key(prefix, MANIFEST_NAME) in there:
+        _refuse_another(destination, prefix, manifest)
     mover = Mover(flow, source, destination, prefix, there=there, reusable=known)
     mover.move(
         [
@@ -110,11 +112,7 @@ def copy(
 
 def _refuse_another(destination: ObjectStore, prefix: str, manifest: Manifest) -> None:
     """Raises PreconditionFailed before a byte is moved when the prefix already belongs to another artifact."""
-    try:
-        present = read_manifest(destination, prefix)
-    except ObjectNotFound:
-        return
-    if present.digest != manifest.digest:
+    if read_manifest(destination, prefix).digest != manifest.digest:
         raise PreconditionFailed(
             f"{prefix or 'This folder'!r} in {destination.uri} already holds another artifact.",
             hint="Transfer to a prefix that was never used.",

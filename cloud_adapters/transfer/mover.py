@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import uuid
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from cloud_adapters.base import join_key
-from cloud_adapters.errors import CorruptObject, ObjectNotFound, TransientStoreError
-from cloud_adapters.retry import Retry
-from cloud_adapters.retrying import bare
+from cloud_adapters.errors import CorruptObject, ObjectNotFound
+from cloud_adapters.retrying import read_whole
 from cloud_adapters.streams import part_size_for
+from cloud_adapters.transfer.crew import Crew
 from cloud_adapters.transfer.parts import Digests, pump, read_pinned
 from orchestrator.domain.errors import CorruptArtifact
 
@@ -76,21 +74,7 @@ class Mover:
         limit = self._flow.options.part_size
         small = [file for file in files if file.size <= limit]
         large = [file for file in files if file.size > limit]
-        threads = max(1, min(self._flow.options.small_streams, len(small)))
-        stop = threading.Event()
-
-        def one(file: Move) -> None:
-            if not stop.is_set():
-                self._file(file)
-
-        with ThreadPoolExecutor(threads, thread_name_prefix="files") as pool:
-            futures = [pool.submit(one, file) for file in small]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:  # also when Ctrl-C ends the wait: what has not begun is not begun
-                stop.set()
-            for future in futures:
-                future.result()
+        Crew(self._file, small, self._flow.options.small_streams).run()
         for file in large:
             self._file(file)
 
@@ -154,23 +138,13 @@ class Mover:
     def _read_small(self, file: Move) -> bytearray:
         for _ in range(ATTEMPTS_ON_CORRUPTION):
             self._flow.pace(file.size)
-            data = Retry().call(lambda: self._whole(file.source_key, file.size))
+            data = read_whole(self._source, file.source_key, most=file.size)
+            if data is None:
+                continue
             self._flow.count(read=len(data))
             if len(data) == file.size and file.is_source(Digests.of(data, md5=file.sha256 is None)):
                 return data
         raise self._corrupt(file)
-
-    def _whole(self, key: str, size: int) -> bytearray:
-        """The object, or nothing of it when it does not have `size` bytes."""
-        with bare(self._source).open(key) as reader:
-            data = bytearray(size if reader.size == size else 0)
-            view = memoryview(data)
-            while view:
-                got = reader.readinto(view)
-                if not got:
-                    raise TransientStoreError(f"{key} ended {len(view)} bytes early")
-                view = view[got:]
-        return data
 
     def _send_large(self, file: Move) -> None:
         pinned = self._source.head(file.source_key)

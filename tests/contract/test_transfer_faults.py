@@ -20,6 +20,7 @@ import pytest
 from cloud_adapters import artifacts, wire
 from cloud_adapters.base import MIB
 from cloud_adapters.errors import CredentialsExpired, ObjectNotFound, StoreFull, Throttled
+from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from cloud_adapters.retry import Retry
 from cloud_adapters.retrying import RetryingStore
@@ -95,7 +96,7 @@ def test_a_third_of_all_requests_refused(broken_destination: Pair, folder: Path,
     faults.before = lambda _: dice.choice(verdicts) if dice.random() < 0.3 else None
     transfer(source, "from", destination, "to", options=OPTIONS)
     faults.before = lambda _: None
-    artifacts.fetch(destination, "to", manifest, tmp_path / "back")
+    fetch(destination, "to", manifest, tmp_path / "back")
 
 
 def test_bodies_cut_short(broken_source: Pair, folder: Path, tmp_path: Path) -> None:
@@ -103,13 +104,13 @@ def test_bodies_cut_short(broken_source: Pair, folder: Path, tmp_path: Path) -> 
     manifest = artifacts.publish(source, "from", folder)
     faults.after = data_exchanges(lambda turn: turn % 3 == 0, Verdict(cut=True))
     transfer(source, "from", destination, "to", options=OPTIONS)
-    artifacts.fetch(destination, "to", manifest, tmp_path / "back")
+    fetch(destination, "to", manifest, tmp_path / "back")
 
 
 def test_a_connection_that_stalls(broken_source: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "STALL_S", 3.0)  # before anything connects
     source, destination, faults = broken_source
     manifest = artifacts.publish(source, "from", folder)
-    monkeypatch.setattr(wire, "STALL_S", 2.0)
     faults.after = data_exchanges(lambda turn: turn in {0, 2}, Verdict(stall=True))
     transfer(source, "from", destination, "to", options=OPTIONS)
     assert artifacts.read_manifest(destination, "to") == manifest
@@ -212,7 +213,7 @@ def test_200_bits_flipped_on_the_way_in_are_detected(broken_source: Pair, two_hu
     faults.after, read = flip_each_once(lambda exchange: exchange.answer, random.Random(7))
     transfer(source, "from", destination, "to", options=OPTIONS)
     assert list(read.values()) == [2] * 200
-    artifacts.fetch(destination, "to", manifest, tmp_path / "back")
+    fetch(destination, "to", manifest, tmp_path / "back")
 
 
 def test_200_bits_flipped_on_the_way_out_are_detected(
@@ -230,10 +231,10 @@ def test_200_bits_flipped_on_the_way_out_are_detected(
     transfer(source, "from", destination, "to", options=OPTIONS)
     manifest_too = 1 if destination.provider == "gcp" else 0  # whose name is in the body there
     assert list(sent.values()) == [2] * (200 + manifest_too)
-    artifacts.fetch(destination, "to", manifest, tmp_path / "back")
+    fetch(destination, "to", manifest, tmp_path / "back")
 
 
-@pytest.mark.parametrize("turn", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
 def test_a_bit_flipped_in_a_part_is_detected(broken_destination: Pair, folder: Path, tmp_path: Path, turn: int) -> None:
     """On the way to the store, in every part of a large object; with and without the store's help."""
     source, destination, faults = broken_destination
@@ -252,7 +253,7 @@ def test_a_bit_flipped_in_a_part_is_detected(broken_destination: Pair, folder: P
     except CorruptArtifact:
         assert nothing_visible(destination, faults)
     else:
-        artifacts.fetch(destination, "to", manifest, tmp_path / "back")
+        fetch(destination, "to", manifest, tmp_path / "back")
 
 
 def test_200_bits_flipped_at_rest_are_detected(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_200_bits_flipped_at_rest_are_detected(tmp_path: Path) -> None:
         bad = bytearray(good)
         flip(bad, dice)
         victim.write_bytes(bad)
-        use: Callable[[], object] = partial(artifacts.fetch, destination, "good", manifest, tmp_path / "back")
+        use: Callable[[], object] = partial(fetch, destination, "good", manifest, tmp_path / "back")
         if at_source:
             use = partial(transfer, source, "from", destination, f"to/{position}")
         with pytest.raises(CorruptArtifact):

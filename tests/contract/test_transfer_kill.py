@@ -13,6 +13,7 @@ import pytest
 
 from cloud_adapters import artifacts
 from cloud_adapters.base import MIB
+from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Options
 from tests.contract.conftest import Servers
@@ -64,7 +65,7 @@ def test_killed_again_and_again(kind: str, wanted: int, count: int, running: Ser
             assert child.returncode == 0, errors
         assert len(sent) <= count + died * STREAMS
         destination = open_store(uri.replace(origin, running.origin(kind)))
-        artifacts.fetch(destination, "to", manifest, tmp_path / f"back-{number}")
+        fetch(destination, "to", manifest, tmp_path / f"back-{number}")
 
 
 def run_until_killed(source: str, destination: str, faults: Faults, dice: random.Random, sent: list[int]) -> bool:

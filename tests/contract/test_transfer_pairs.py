@@ -14,6 +14,7 @@ import pytest
 
 from cloud_adapters import artifacts
 from cloud_adapters.base import MIB
+from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from cloud_adapters.retrying import RetryingStore
 from cloud_adapters.transfer import Options, estimate, transfer
@@ -55,7 +56,7 @@ def test_a_pair(origin: str, target: str, new_store: NewStore, folder: Path, tmp
     report = transfer(source, "model/1", destination, "replica/1", digest=manifest.digest, options=Options(streams=4))
 
     assert artifacts.read_manifest(destination, "replica/1") == manifest
-    artifacts.fetch(destination, "replica/1", manifest, tmp_path / "back")
+    fetch(destination, "replica/1", manifest, tmp_path / "back")
     moved = report.counts.sent if origin != target else report.counts.copied_inside
     assert (moved, report.counts.done) == (manifest.size, manifest.size)
     again = transfer(source, "model/1", destination, "replica/1")
@@ -99,7 +100,7 @@ def test_a_pair_at_full_size(
     options = Options(streams=3, part_size=32 * MIB)
     report = transfer(source, "model/1", destination, "replica/1", digest=manifest.digest, options=options)
     assert (report.counts.sent, report.counts.files_done) == (manifest.size, 1002)
-    artifacts.fetch(destination, "replica/1", manifest, tmp_path / "back")
+    fetch(destination, "replica/1", manifest, tmp_path / "back")
     figures = {"pair": f"{origin} to {target}", "seconds": round(report.seconds, 1), "proof": report.proof}
     print(json.dumps(figures))  # noqa: T201 - these figures are what the run is for
 
