@@ -51,9 +51,7 @@ def test_every_value_of_the_schema_has_a_default_that_is_written_down() -> None:
             elif isinstance(values[name], dict):
                 yield from missing(child, values[name], f"{path}.{name}")
 
-    optional = (
-        r"\.global$|\.poolDefaults\.\w+\.(cloud|region|gpu|store|spot|extraEnv|nodeSelector|tolerations|affinity)$"
-    )
+    optional = r"\.global$|\.poolDefaults\.\w+\.(cloud|region|gpu|store|spot|usdPerHour|extraEnv|nodeSelector|tolerations|affinity)$"
     found = [path for path in missing(SCHEMA, VALUES, "") if not re.match(optional, path)]
     assert found == []
 
@@ -155,6 +153,11 @@ def test_bootstrap_understands_the_pools(case: str) -> None:
     wanted = VALUES["pools"] | MATRIX[case].get("pools", {})
     assert {pool.name for pool in pools} == {name for name, pool in wanted.items() if pool}
     assert all((pool.cluster is None) == (wanted[pool.name]["kind"] == "workers") for pool in pools)
+    spot = {name for name, pool in wanted.items() if pool and (pool.get("spot") or pool.get("pods", {}).get("spot"))}
+    assert {pool.name for pool in pools if pool.spot or (pool.pods and pool.pods.spot)} == spot
+    assert {pool.name: pool.usd_per_hour for pool in pools if pool.usd_per_hour} == {
+        name: pool["usdPerHour"] for name, pool in wanted.items() if pool and pool.get("usdPerHour")
+    }
 
 
 def test_presets_are_those_of_the_launcher() -> None:

@@ -74,6 +74,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $cloud := default "local" $pool.cloud -}}
 {{- $row := dict "name" $name "cloud" $cloud "region" (default "local" $pool.region) "store" (default (include "neutrino.storeUri" $) $pool.store) -}}
 {{- with $pool.gpu }}{{ $_ := set $row "gpu" . }}{{ end -}}
+{{- with $pool.usdPerHour }}{{ $_ := set $row "usdPerHour" . }}{{ end -}}
+{{- if $pool.spot }}{{ $_ := set $row "spot" true }}{{ end -}}
 {{- if eq $pool.kind "pods" -}}
 {{- $pods := dict "preset" (include "neutrino.preset" $pool) -}}
 {{- with $.Values.images.pullSecrets }}{{ $_ := set $pods "imagePullSecrets" . }}{{ end -}}
