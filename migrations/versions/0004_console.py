@@ -54,6 +54,21 @@ def upgrade() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("csrf", sa.Text(), nullable=False),
         sa.Column(
+            "grants",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="roles by workspace, of somebody whom a provider let into several",
+        ),
+        sa.Column(
+            "previous",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="the hash before this one, good for a moment after `rotated_at`",
+        ),
+        sa.Column(
+            "rotated_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
@@ -65,6 +80,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_sessions_hash")),
     )
     op.create_index("ix_sessions_workspace", "sessions", ["workspace_id", "id"], unique=False)
+    op.create_index("ix_sessions_previous", "sessions", ["previous"], unique=False)
     op.create_table(
         "failed_sign_ins",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True, start=1048576), nullable=False),

@@ -9,14 +9,13 @@ from urllib.parse import quote
 
 from fastapi import Depends, Form, Request
 
+from orchestrator.dashboard.render import COOKIE
 from orchestrator.domain import roles
 from orchestrator.domain.errors import PermissionDenied
 from orchestrator.store import sessions
 from orchestrator.store.audit import Act, Audited
 from orchestrator.store.session import Database
 from orchestrator.store.sessions import Session
-
-COOKIE = "neutrino_session"
 
 
 class SignInNeeded(Exception):

@@ -97,11 +97,10 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who came back, and what they may do here."""
+    """Who came back, and their role in each workspace, that of the first entry that fits them first."""
 
     user: str
-    role: str
-    workspace: str
+    roles: dict[str, str]
 
 
 class Provider:
@@ -187,9 +186,10 @@ class Provider:
         held = [grant for grant in self.settings.grants if grant.group == "*" or grant.group in groups]
         if not held:
             raise PermissionDenied(f"{user} has no role here.", hint="Ask an admin to grant one to a group of yours.")
-        workspace = held[0].workspace
-        role = max((grant.role for grant in held if grant.workspace == workspace), key=LADDER.index)
-        return Identity(user, role, workspace)
+        roles: dict[str, str] = {}
+        for grant in held:
+            roles[grant.workspace] = max(grant.role, roles.get(grant.workspace, LADDER[0]), key=LADDER.index)
+        return Identity(user, roles)
 
     def _published(self) -> tuple[dict[str, Any], KeySet]:
         with self._lock:

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orchestrator.dashboard import ansi, static
 from orchestrator.dashboard.formats import FILTERS
 from orchestrator.domain import roles
+from orchestrator.store import sessions
+from orchestrator.store.session import Database
+from orchestrator.store.sessions import Session
 from orchestrator.version import VERSION
 
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "neutrino_theme"
+COOKIE = "neutrino_session"
 
 
 @cache
@@ -63,4 +67,29 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
     part = request.headers.get("HX-Target", "").rpartition("#")[2]
     block = page.blocks.get(part)
     html = "".join(block(page.new_context(values))) if block else page.render(values)
-    return HTMLResponse(html, status_code=status, headers={"Vary": "HX-Target, Cookie"})
+    answer = HTMLResponse(html, status_code=status, headers={"Vary": "HX-Target, Cookie"})
+    session: Session | None = values["viewer"]
+    if session is not None and session.due and block is None:
+        _renew(request, answer, session)
+    return answer
+
+
+def give_cookie(request: Request, answer: Response, secret: str) -> None:
+    """Let the browser keep the secret of a session: for us alone, and out of the reach of scripts."""
+    answer.set_cookie(
+        COOKIE,
+        secret,
+        max_age=round(sessions.LIFETIME_HOURS * 3600),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+
+
+def _renew(request: Request, answer: Response, session: Session) -> None:
+    """Replace the secret, with a page and not with a part of one: of all that a browser asks for at a time, one."""
+    database: Database = request.app.state.database
+    with database.transaction() as connection:
+        secret = sessions.rotate(connection, session.id)
+    if secret is not None:
+        give_cookie(request, answer, secret)

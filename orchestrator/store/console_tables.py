@@ -32,12 +32,16 @@ sessions = Table(
     columns.text("user_name"),
     columns.text("role"),
     columns.text("csrf"),
+    Column("grants", JSONB, comment="roles by workspace, of somebody whom a provider let into several"),
+    Column("previous", LargeBinary, comment="the hash before this one, good for a moment after `rotated_at`"),
+    columns.time("rotated_at", now=True),
     columns.time("created_at", now=True),
     Column("expires_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     CheckConstraint("role IN ('viewer', 'submitter', 'operator', 'admin')", name="role_known"),
     UniqueConstraint("hash"),
     Index("ix_sessions_workspace", "workspace_id", "id"),
+    Index("ix_sessions_previous", "previous"),
 )
 
 failed_sign_ins = Table(

@@ -60,7 +60,7 @@ _SPENT = f"""
       coalesce(sum(hours * price), 0) AS usd, CAST(sum(attempts) AS bigint) AS attempts
     FROM used JOIN ranked USING (key) GROUP BY 1, 2 HAVING sum(hours) > 1e-9
 """
-# What is in `usage` is told by the statement that reads it; `:recent`, what was told a moment before, lets it be planned.
+# How far `usage` has come is told by the statement that reads it; `:recent`, told a moment before, is for the planner.
 _NOT_ADDED = "greatest(:since, CAST(:recent AS timestamptz)) AND a.finished_at > (SELECT until FROM usage_until)"
 
 

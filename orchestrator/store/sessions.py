@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.errors import RateLimited
+from orchestrator.domain.errors import PermissionDenied, RateLimited
 from orchestrator.store.tokens import Principal, token_hash
 
 LIFETIME_HOURS = 12.0
 LINK_HOURS = 1 / 60
 """A link from `neutrino ui` is a session that nobody has taken over yet, and has so long to be."""
+ROTATE_MINUTES = 60.0
+"""So old a secret may become; then the browser gets another one with the next page."""
+_BOTH_MINUTES = 1.0
+"""So long after that, what the browser had already asked for with the old one is still answered."""
 FAILURES = 10
 """So many wrong tokens from one address within WINDOW_MINUTES, and it has to wait."""
 WINDOW_MINUTES = 5
@@ -22,7 +27,8 @@ WINDOW_MINUTES = 5
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody at a browser. `csrf` must come back with every action."""
+    """Somebody at a browser. `csrf` must come back with every action; `workspaces` are those that they may change to;
+    `due`: the secret of the cookie is to be replaced."""
 
     id: int
     workspace_id: int
@@ -30,6 +36,8 @@ class Session:
     user: str
     role: str
     csrf: str
+    workspaces: tuple[str, ...] = ()
+    due: bool = False
 
 
 # A session that began with a token ends with it, and is never more than the token is now.
@@ -39,12 +47,18 @@ _LIVE = """
 """
 
 
-def begin(connection: Connection, principal: Principal, hours: float = LIFETIME_HOURS) -> str:
-    """Sign somebody in; returns the secret for their cookie."""
+def begin(
+    connection: Connection,
+    principal: Principal,
+    hours: float = LIFETIME_HOURS,
+    grants: Mapping[str, str] | None = None,
+) -> str:
+    """Sign somebody in; returns the secret for their cookie. `grants`: the role in each workspace that they may see."""
     secret = secrets.token_urlsafe(32)
     statement = """
-        INSERT INTO sessions (hash, workspace_id, token_id, user_name, role, csrf, expires_at)
-        VALUES (:hash, :workspace, :token, :user, :role, :csrf, clock_timestamp() + :hours * interval '1 hour')
+        INSERT INTO sessions (hash, workspace_id, token_id, user_name, role, csrf, grants, expires_at)
+        VALUES (:hash, :workspace, :token, :user, :role, :csrf, CAST(:grants AS jsonb),
+          clock_timestamp() + :hours * interval '1 hour')
     """
     values = {
         "hash": token_hash(secret),
@@ -53,6 +67,7 @@ def begin(connection: Connection, principal: Principal, hours: float = LIFETIME_
         "user": principal.user,
         "role": principal.role,
         "csrf": secrets.token_urlsafe(24),
+        "grants": json.dumps(dict(grants)) if grants else None,
         "hours": hours,
     }
     connection.execute(text(statement), values)
@@ -63,7 +78,8 @@ def take_over(connection: Connection, secret: str) -> str | None:
     """Give a live session a new secret and its full time; the old secret is worthless from now on."""
     fresh = secrets.token_urlsafe(32)
     statement = f"""
-        UPDATE sessions SET hash = :fresh, expires_at = clock_timestamp() + :hours * interval '1 hour'
+        UPDATE sessions
+        SET hash = :fresh, rotated_at = clock_timestamp(), expires_at = clock_timestamp() + :hours * interval '1 hour'
         WHERE id = (SELECT s.id FROM sessions s LEFT JOIN tokens t ON t.id = s.token_id
                     WHERE s.hash = :hash AND {_LIVE} FOR UPDATE OF s)
         RETURNING id
@@ -75,14 +91,43 @@ def take_over(connection: Connection, secret: str) -> str | None:
 def find(connection: Connection, secret: str) -> Session | None:
     """The session of a cookie, or None when it has ended or never was."""
     statement = f"""
-        SELECT s.id, s.workspace_id, w.name AS workspace, s.user_name, coalesce(t.role, s.role) AS role, s.csrf
+        SELECT s.id, s.workspace_id, w.name AS workspace, s.user_name, coalesce(t.role, s.role) AS role, s.csrf,
+          coalesce(s.grants, '{{}}') AS grants,
+          s.hash = :hash AND s.rotated_at < clock_timestamp() - :rotate * interval '1 minute' AS due
         FROM sessions s JOIN workspaces w ON w.id = s.workspace_id LEFT JOIN tokens t ON t.id = s.token_id
-        WHERE s.hash = :hash AND {_LIVE}
+        WHERE (s.hash = :hash
+          OR s.previous = :hash AND s.rotated_at > clock_timestamp() - :both * interval '1 minute') AND {_LIVE}
     """
-    row = connection.execute(text(statement), {"hash": token_hash(secret)}).one_or_none()
+    values = {"hash": token_hash(secret), "rotate": ROTATE_MINUTES, "both": _BOTH_MINUTES}
+    row = connection.execute(text(statement), values).one_or_none()
     if row is None:
         return None
-    return Session(row.id, row.workspace_id, row.workspace, row.user_name, row.role, row.csrf)
+    return Session(
+        row.id, row.workspace_id, row.workspace, row.user_name, row.role, row.csrf, tuple(sorted(row.grants)), row.due
+    )
+
+
+def rotate(connection: Connection, session_id: int) -> str | None:
+    """Give a session another secret, unless somebody else has just done so; the old one is good for another moment."""
+    fresh = secrets.token_urlsafe(32)
+    statement = """
+        UPDATE sessions SET previous = hash, hash = :fresh, rotated_at = clock_timestamp()
+        WHERE id = :id AND rotated_at < clock_timestamp() - :rotate * interval '1 minute' RETURNING 1
+    """
+    values = {"id": session_id, "fresh": token_hash(fresh), "rotate": ROTATE_MINUTES}
+    return None if connection.execute(text(statement), values).one_or_none() is None else fresh
+
+
+def enter(connection: Connection, session_id: int, workspace: str) -> None:
+    """Change to another workspace, with the role that was granted there. Raises PermissionDenied."""
+    statement = """
+        UPDATE sessions s SET workspace_id = w.id, role = s.grants ->> w.name FROM workspaces w
+        WHERE s.id = :id AND w.name = :workspace AND s.grants ? w.name RETURNING 1
+    """
+    if connection.execute(text(statement), {"id": session_id, "workspace": workspace}).one_or_none() is None:
+        raise PermissionDenied(
+            "You have no role in that workspace.", hint="Sign in again if a group of yours has just been given one."
+        )
 
 
 def living(connection: Connection, ids: Iterable[int]) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,14 @@ def workspace_id(connection: Connection, name: str) -> int:
         raise NotFound(f"There is no workspace {name!r}.", hint="Ask an admin of the installation to make it.")
     found: int = row.id
     return found
+
+
+def existing(connection: Connection, names: Iterable[str]) -> list[str]:
+    """Those of these workspaces that there are, in their order."""
+    statement = "SELECT name FROM workspaces WHERE name = ANY(CAST(:names AS text[]))"
+    wanted = list(names)
+    found = set(connection.execute(text(statement), {"names": wanted}).scalars())
+    return [name for name in wanted if name in found]
 
 
 def ensure_workspace(connection: Connection, name: str) -> int:

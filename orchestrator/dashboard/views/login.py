@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, unquote
 
@@ -10,9 +11,9 @@ from anyio.from_thread import run as run_in_loop
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from orchestrator.dashboard.access import COOKIE, ActingViewer, Db, audited
+from orchestrator.dashboard.access import ActingViewer, Db, audited
 from orchestrator.dashboard.live import Live
-from orchestrator.dashboard.render import THEME_COOKIE, THEMES, inside, render
+from orchestrator.dashboard.render import COOKIE, THEME_COOKIE, THEMES, give_cookie, inside, render
 from orchestrator.domain import roles
 from orchestrator.domain.errors import AuthenticationError, NotFound, PermissionDenied, RateLimited
 from orchestrator.store import sessions, tokens
@@ -38,10 +39,10 @@ def _ours(request: Request) -> None:
         raise PermissionDenied("This sign-in came from another site.", hint="Open the dashboard and sign in there.")
 
 
-def admit(request: Request, principal: Principal, to: str) -> Response:
+def admit(request: Request, principal: Principal, to: str, grants: Mapping[str, str] | None = None) -> Response:
     """Begin a session with a new secret, in place of the one that this browser had."""
     with audited(request).transaction() as connection:
-        secret = sessions.begin(connection, principal)
+        secret = sessions.begin(connection, principal, grants=grants)
         _replace(connection, request, secret)
     return _welcome(request, secret, to)
 
@@ -56,14 +57,7 @@ def _replace(connection: Connection, request: Request, secret: str) -> None:
 
 def _welcome(request: Request, secret: str, to: str) -> Response:
     answer = RedirectResponse(inside(to), status_code=303)
-    answer.set_cookie(
-        COOKIE,
-        secret,
-        max_age=round(sessions.LIFETIME_HOURS * 3600),
-        httponly=True,
-        samesite="lax",
-        secure=request.url.scheme == "https",
-    )
+    give_cookie(request, answer, secret)
     return answer
 
 
@@ -146,10 +140,13 @@ def sign_in_with_provider(request: Request, db: Db, state: str = "", code: str =
         uri = _redirect_uri(request, provider)
         who = provider.arrive(code, nonce=nonce, verifier=verifier, redirect_uri=uri)
         with db.transaction() as connection:
-            workspace_id = tokens.workspace_id(connection, who.workspace)
+            known = {name: tokens.workspace_id(connection, name) for name in tokens.existing(connection, who.roles)}
+            first = next(iter(known), None) or next(iter(who.roles))
+            workspace_id = tokens.workspace_id(connection, first)
     except (AuthenticationError, PermissionDenied, NotFound) as refusal:
         return _form(request, unquote(to), str(refusal), refusal.status)
-    answer = admit(request, Principal(0, workspace_id, who.workspace, who.user, who.role), unquote(to))
+    principal = Principal(0, workspace_id, first, who.user, who.roles[first])
+    answer = admit(request, principal, unquote(to), {name: who.roles[name] for name in known})
     answer.delete_cookie(_AWAY, path="/login")
     return answer
 
@@ -180,6 +177,18 @@ def sign_out(request: Request, db: Db, viewer: ActingViewer) -> Response:
 
 async def _end_streams(live: Live, session: int) -> None:
     live.end(session)
+
+
+@router.post("/ui/workspace")
+def choose_workspace(
+    request: Request, db: Db, viewer: ActingViewer, workspace: Annotated[str, Form(max_length=200)]
+) -> Response:
+    """Change to another workspace that the identity provider's groups let one into; streams of the old one end."""
+    with db.transaction() as connection:
+        sessions.enter(connection, viewer.id, workspace)
+    live: Live = request.app.state.live
+    run_in_loop(_end_streams, live, viewer.id)
+    return RedirectResponse("/", status_code=303)
 
 
 @router.post("/ui/theme")

@@ -14,9 +14,9 @@ from orchestrator.dashboard.access import Db, Viewer
 from orchestrator.dashboard.render import render
 from orchestrator.dashboard.views.job import heading
 from orchestrator.domain.ids import encode
-from orchestrator.store import jobs, log_pages, streams
+from orchestrator.store import jobs, log_lines, log_pages
+from orchestrator.store.log_lines import START, LogPosition
 from orchestrator.store.log_pages import LogFilter
-from orchestrator.store.streams import LogPosition
 
 router = APIRouter(prefix="/jobs/{job_id}")
 
@@ -32,6 +32,10 @@ Number = Annotated[str, Query(pattern=r"^[0-9]{0,9}$")]
 def _chosen(q: str, stream: str, rank: str, attempt: str) -> LogFilter:
     known = stream if stream in {"stdout", "stderr", "system"} else None
     return LogFilter(known, int(rank) if rank else None, q, int(attempt) if attempt else None)
+
+
+def _position(line: str) -> LogPosition | None:
+    return LogPosition.parse(line) if line else None
 
 
 @router.get("/log")
@@ -50,8 +54,7 @@ def page(
 ) -> Response:
     """A page of lines: the last ones, those after or before a line, or those around the line `at`."""
     chosen = _chosen(q, stream, rank, attempt)
-    begin, end = log_pages.parse(after), log_pages.parse(before)
-    around = log_pages.parse(at)
+    begin, end, around = _position(after), _position(before), _position(at)
     if around is not None:
         begin = LogPosition(around.epoch, max(0, around.line - _CONTEXT))
     with db.transaction() as connection:
@@ -117,10 +120,10 @@ def download(db: Db, viewer: Viewer, job_id: str) -> StreamingResponse:
         row_id = jobs.find(connection, viewer.workspace_id, job_id)
 
     def text() -> Iterator[str]:
-        at = LogPosition(0, 0)
+        at = START
         while True:
             with db.transaction() as connection:
-                found = streams.lines(connection, row_id, at, _CHUNK)
+                found = log_lines.lines(connection, row_id, at, _CHUNK)
             yield "".join(f"{ansi.plain(line.text)}\n" for line in found.entries)
             if found.whole:
                 return

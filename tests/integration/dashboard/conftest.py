@@ -69,8 +69,8 @@ def sign_in(url: str, api: Api) -> Iterator[SignIn]:
         client.close()
 
 
-def csrf(client: httpx.Client) -> str:
+def csrf(client: httpx.Client, url: str = "") -> str:
     """The token that this browser's forms carry."""
-    found = re.search(r'name="csrf" value="([^"]+)"', client.get("/").text)
+    found = re.search(r'name="csrf" value="([^"]+)"', client.get(f"{url}/").text)
     assert found is not None
     return found[1]

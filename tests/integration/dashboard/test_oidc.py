@@ -15,6 +15,7 @@ from orchestrator.domain.errors import NeutrinoError
 from orchestrator.server import Front
 from orchestrator.store.session import Database
 from tests.integration.api.client import Api, serve
+from tests.integration.dashboard.conftest import csrf
 from tests.integration.dashboard.provider import CLIENT, SECRET, Provider
 
 
@@ -74,6 +75,24 @@ def test_groups_become_a_role_in_a_workspace(
     assert page.status_code == 200
     assert f"{workspace} · {role}" in page.text
     assert "ada@example.org" in page.text
+    browser.close()
+
+
+def test_who_is_let_into_several_workspaces_changes_between_them(front: str, provider: Provider) -> None:
+    provider.claims = {"groups": ["root", "ml"]}
+    browser, page = _sign_in(front)
+    assert "vision · submitter" in page.text  # the first entry of the settings that fits
+    fields = {"csrf": csrf(browser, front), "workspace": "other"}
+    assert browser.post(f"{front}/ui/workspace", data={"workspace": "other"}).status_code == 403
+    assert browser.post(f"{front}/ui/workspace", data=fields | {"workspace": "third"}).status_code == 403
+    assert browser.post(f"{front}/ui/workspace", data=fields).status_code == 303
+    assert "other · admin" in browser.get(f"{front}/").text
+    assert browser.get(f"{front}/admin/tokens").status_code == 200
+    browser.close()
+    provider.claims = {"groups": ["ml"]}
+    browser, page = _sign_in(front)
+    assert 'name="workspace"' not in page.text
+    assert browser.post(f"{front}/ui/workspace", data=fields | {"csrf": csrf(browser, front)}).status_code == 403
     browser.close()
 
 
