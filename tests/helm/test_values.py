@@ -51,7 +51,8 @@ def test_every_value_of_the_schema_has_a_default_that_is_written_down() -> None:
             elif isinstance(values[name], dict):
                 yield from missing(child, values[name], f"{path}.{name}")
 
-    optional = r"\.global$|\.poolDefaults\.\w+\.(cloud|region|gpu|store|spot|usdPerHour|extraEnv|nodeSelector|tolerations|affinity)$"
+    of_pools = "cloud|region|gpu|store|spot|usdPerHour|extraEnv|nodeSelector|tolerations|affinity"
+    optional = rf"\.global$|\.poolDefaults\.\w+\.({of_pools})$"
     found = [path for path in missing(SCHEMA, VALUES, "") if not re.match(optional, path)]
     assert found == []
 
