@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.views import LogEntry
-from orchestrator.store.streams import LogPosition, entry
+from orchestrator.store.log_lines import END, LogPosition, entry, reading
 
 EFFORT = 50_000
 """So many lines are looked through for one page."""
@@ -45,18 +45,6 @@ class LogLines:
 # Source: https://docs.pytorch.org/docs/stable/elastic/run.html and torch's own messages
 _RANK = r"^(\x1b\[[0-9;]*m)*\[(rank|default|node ?)?{rank}\]"
 
-_READ = """
-    SELECT epoch, line, at, stream, text FROM (
-      SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
-      FROM (SELECT epoch, first_line, lines FROM log_chunks
-            WHERE job_id = :job AND (epoch, {edge}) {than} (:epoch, :line) {attempt}
-            ORDER BY epoch {sense}, first_line {sense} LIMIT {effort}) AS chunk,
-        jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
-      WHERE (epoch, first_line + ord - 1) {than} (:epoch, :line)
-      ORDER BY epoch {sense}, first_line + ord - 1 {sense} LIMIT {effort}
-    ) AS looked_at
-"""
-
 
 def page(
     connection: Connection,
@@ -69,12 +57,10 @@ def page(
 ) -> LogLines:
     """The lines after a position, or those right before one; without either, the last ones."""
     forwards = after is not None
-    at = after or before or LogPosition(2**31 - 1, 2**62)
-    sense, than, edge = ("ASC", ">", "last_line") if forwards else ("DESC", "<", "first_line")
+    at = after or before or END
     few = limit + 1 if chosen.all or (chosen.epoch is not None and chosen == LogFilter(epoch=chosen.epoch)) else EFFORT
-    attempt = "AND epoch = :only" if chosen.epoch is not None else ""
-    read = _READ.format(sense=sense, than=than, edge=edge, effort=few, attempt=attempt)
-    values: dict[str, Any] = {"job": job_id, "epoch": at.epoch, "line": at.line, "only": chosen.epoch}
+    read = reading(forwards=forwards, most=few, one_attempt=chosen.epoch is not None)
+    values: dict[str, Any] = {"job": job_id, "only": chosen.epoch, **at._asdict()}
     conditions = ["true"]
     if chosen.stream:
         conditions.append("stream = :stream")
@@ -99,11 +85,6 @@ def page(
         later = found[-1].id if found and before is not None else None
         return LogLines(tuple(found), far, later, stopped is not None)
     return LogLines(tuple(found), found[0].id if found else None, far, stopped is not None)
-
-
-def parse(value: str | None) -> LogPosition | None:
-    """The position that an id of a line names, None for none. Raises InvalidSpec for nonsense."""
-    return None if not value else LogPosition.parse(value)
 
 
 def ranks(entries: tuple[LogEntry, ...]) -> tuple[int, ...]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, text
 
-from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import MAX_NODES, Append
-from orchestrator.domain.views import LogEntry, MetricSeries
+from orchestrator.domain.views import MetricSeries
 from orchestrator.store.fence import Holder, hold
 from orchestrator.store.notify import JOBS, notify
 
@@ -85,112 +83,6 @@ def append(connection: Connection, holder: Holder, batches: Sequence[tuple[Attem
     if held:
         notify(connection, {JOBS: [attempt.job_id for attempt in held]})
     return [attempt for attempt, _ in batches if attempt not in held]
-
-
-class LogPosition(NamedTuple):
-    """A place in a job's log: after this line of this attempt."""
-
-    epoch: int
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.epoch}.{self.line}"
-
-    @classmethod
-    def parse(cls, value: str | None) -> LogPosition:
-        """The position that a log entry's id names; None is the beginning. Raises InvalidSpec."""
-        if value is None:
-            return cls(0, 0)
-        epoch, _, line = value.partition(".")
-        if not (epoch.isascii() and epoch.isdigit() and line.isascii() and line.isdigit() and len(value) < 32):
-            raise InvalidSpec.of(
-                [FieldError("after", f"{value[:80]!r} is not the id of a log line", "Ids look like 1.42.")]
-            )
-        return cls(int(epoch), int(line))
-
-
-# The inner reading goes through the primary key and stops early; the outer one cuts the first chunk to size.
-_LINES = """
-SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
-FROM (
-  SELECT epoch, first_line, lines FROM log_chunks
-  WHERE job_id = :job AND ((epoch = :epoch AND last_line > :line) OR epoch > :epoch)
-  ORDER BY epoch, first_line LIMIT :limit
-) AS chunk, jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
-WHERE epoch > :epoch OR first_line + ord - 1 > :line
-ORDER BY epoch, first_line + ord - 1 LIMIT :limit
-"""
-
-_TAIL = """
-SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
-FROM (
-  SELECT epoch, first_line, lines FROM log_chunks WHERE job_id = :job ORDER BY epoch DESC, first_line DESC LIMIT :limit
-) AS chunk, jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
-ORDER BY epoch DESC, first_line + ord - 1 DESC LIMIT :limit
-"""
-
-
-def entry(row: Any) -> LogEntry:
-    """A line of a log from its row."""
-    return LogEntry(
-        id=str(LogPosition(row.epoch, row.line)),
-        epoch=row.epoch,
-        line=row.line,
-        at=float(row.at),
-        stream=row.stream,
-        text=row.text,
-    )
-
-
-_ROUND = 1000
-_ROUNDS = 20
-"""So many lines, so many times, are read in search of those of a time; who asks again goes on from there."""
-
-
-class Lines(NamedTuple):
-    """Lines in order. Reading has come as far as `reached`; `whole`: there are no more after it."""
-
-    entries: list[LogEntry]
-    reached: LogPosition
-    whole: bool
-
-
-def lines(connection: Connection, job_id: int, after: LogPosition, limit: int, since: datetime | None = None) -> Lines:
-    """Up to `limit` lines after a position; with `since`, only what was written at or after that time, of which there
-    may be none although there are some later."""
-    earliest, most = (-math.inf, limit) if since is None else (moment(since), _ROUND)
-    kept: list[LogEntry] = []
-    for _ in range(_ROUNDS):
-        found = _read(connection, job_id, after, most)
-        for one in found:
-            after = LogPosition(one.epoch, one.line)
-            if one.at >= earliest:
-                kept.append(one)
-            if len(kept) == limit:
-                return Lines(kept, after, whole=False)
-        if len(found) < most:
-            return Lines(kept, after, whole=True)
-    return Lines(kept, after, whole=False)
-
-
-def moment(time: datetime) -> float:
-    """Seconds since the epoch; a time without a zone is UTC."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-
-
-def _read(connection: Connection, job_id: int, after: LogPosition, limit: int) -> list[LogEntry]:
-    values = {"job": job_id, "epoch": after.epoch, "line": after.line, "limit": limit}
-    return [entry(row) for row in connection.execute(text(_LINES), values)]
-
-
-def tail(
-    connection: Connection, job_id: int, count: int, after: LogPosition | None = None, since: datetime | None = None
-) -> list[LogEntry]:
-    """The last `count` lines, in order; of these, only what comes after a position and since a time."""
-    rows = connection.execute(text(_TAIL), {"job": job_id, "limit": count})
-    begin, earliest = after or LogPosition(0, 0), -math.inf if since is None else moment(since)
-    last = [entry(row) for row in rows][::-1]
-    return [one for one in last if LogPosition(one.epoch, one.line) > begin and one.at >= earliest]
 
 
 _SERIES = """

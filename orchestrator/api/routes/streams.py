@@ -16,8 +16,8 @@ from orchestrator.domain.state import JobState
 from orchestrator.domain.views import JobSummary, LogPage
 from orchestrator.store import jobs
 from orchestrator.store.changes import changed
+from orchestrator.store.log_lines import START, Lines, LogPosition, lines, tail
 from orchestrator.store.session import Database
-from orchestrator.store.streams import Lines, LogPosition, lines, tail
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -32,7 +32,8 @@ def _found(db: Db, caller: Viewer, job_id: str) -> int:
 
 def _resume(after: str | None = None, last_event_id: Annotated[str | None, Header()] = None) -> LogPosition:
     """Where a stream goes on, read before it begins, so that nonsense is still a plain 422."""
-    return LogPosition.parse(last_event_id or after)
+    line = last_event_id or after
+    return START if line is None else LogPosition.parse(line)
 
 
 Found = Annotated[int, Depends(_found)]
@@ -66,7 +67,7 @@ def logs(
 ) -> LogPage:
     """Lines of the job's log over all of its attempts, in order. A page may be empty although later ones are not: there
     is more as long as `next` changes."""
-    position = LogPosition.parse(after)
+    position = START if after is None else LogPosition.parse(after)
     state, found = _read(db, job, position, limit, since, newest)
     return LogPage(
         lines=tuple(found.entries),

@@ -11,17 +11,15 @@ from hypothesis import strategies as st
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.state import Reason
-from orchestrator.store import log_pages, streams
+from orchestrator.store import log_lines, log_pages, streams
+from orchestrator.store.log_lines import START, LogPosition
 from orchestrator.store.log_pages import LogFilter
-from orchestrator.store.streams import LogPosition
 from tests.integration.store.plane import Plane
-
-START = LogPosition(0, 0)
 
 
 def _texts(plane: Plane, job_id: int, after: LogPosition = START, limit: int = 100) -> list[str]:
     with plane.database.transaction() as connection:
-        return [line.text for line in streams.lines(connection, job_id, after, limit).entries]
+        return [line.text for line in log_lines.lines(connection, job_id, after, limit).entries]
 
 
 def _second_attempt(plane: Plane, worker: int, first: AttemptId) -> AttemptId:
@@ -57,7 +55,7 @@ def test_lines_are_read_on_after_any_line_over_all_attempts(plane: Plane) -> Non
         position, read = START, []
         while True:
             with plane.database.transaction() as connection:
-                part = streams.lines(connection, first.job_id, position, limit).entries
+                part = log_lines.lines(connection, first.job_id, position, limit).entries
             if not part:
                 break
             read += [line.text for line in part]
@@ -75,10 +73,10 @@ def test_the_tail_is_the_last_lines_in_order(plane: Plane) -> None:
     plane.append(_second_attempt(plane, worker, first), "d", "e")
     with plane.database.transaction() as connection:
         for count, expected in ((1, "e"), (3, "cde"), (9, "abcde")):
-            assert "".join(line.text for line in streams.tail(connection, first.job_id, count)) == expected
-        late = streams.tail(connection, first.job_id, 4, LogPosition(1, 3))
+            assert "".join(line.text for line in log_lines.tail(connection, first.job_id, count)) == expected
+        late = log_lines.tail(connection, first.job_id, 4, LogPosition(1, 3))
         assert "".join(line.text for line in late) == "de"
-        assert streams.tail(connection, first.job_id, 4, since=datetime.fromtimestamp(30, UTC)) == []
+        assert log_lines.tail(connection, first.job_id, 4, since=datetime.fromtimestamp(30, UTC)) == []
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
@@ -88,26 +86,26 @@ def test_since_skips_what_is_older_and_fills_the_page_with_what_is_younger(plane
         plane.append(attempt, text, seq=number + 1, first_line=number + 1, at=at)
     since = datetime.fromtimestamp(30, UTC)
     with plane.database.transaction() as connection:
-        found = streams.lines(connection, attempt.job_id, START, limit, since)
+        found = log_lines.lines(connection, attempt.job_id, START, limit, since)
         assert [line.text for line in found.entries] == ["new", "newer"][:limit]
         assert found.whole is (limit > 2)
-        again = streams.lines(connection, attempt.job_id, START, limit, since.replace(tzinfo=None))
+        again = log_lines.lines(connection, attempt.job_id, START, limit, since.replace(tzinfo=None))
         assert again == found  # a time without a zone is UTC
 
 
 def test_a_search_for_a_time_reads_so_far_and_says_how_far(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_ROUND", 2)
-    monkeypatch.setattr(streams, "_ROUNDS", 2)
+    monkeypatch.setattr(log_lines, "_ROUND", 2)
+    monkeypatch.setattr(log_lines, "_ROUNDS", 2)
     attempt = plane.running(plane.worker())
     plane.append(attempt, *["old"] * 5, at=10.0)
     plane.append(attempt, "new", seq=2, first_line=6, at=30.0)
     since = datetime.fromtimestamp(30, UTC)
     with plane.database.transaction() as connection:
-        first = streams.lines(connection, attempt.job_id, START, 10, since)
+        first = log_lines.lines(connection, attempt.job_id, START, 10, since)
         assert (first.entries, first.reached, first.whole) == ([], LogPosition(1, 4), False)
-        second = streams.lines(connection, attempt.job_id, first.reached, 10, since)
+        second = log_lines.lines(connection, attempt.job_id, first.reached, 10, since)
         assert [line.text for line in second.entries] == ["new"]
-        last = streams.lines(connection, attempt.job_id, second.reached, 10, since)
+        last = log_lines.lines(connection, attempt.job_id, second.reached, 10, since)
         assert (last.entries, last.reached, last.whole) == ([], LogPosition(1, 6), True)
 
 
