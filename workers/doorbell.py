@@ -103,7 +103,7 @@ class Listener(threading.Thread):
 
             def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
                 hub.add_reader(doorbell._wake_reader, doorbell._attend, consumer)
-                doorbell._attend(consumer)
+                hub.call_soon(doorbell._attend, consumer)  # later: until this has returned it listens to nothing
                 doorbell._heard_itself = True
                 hub.call_repeatedly(_CHECK_SECONDS, doorbell._check)
 
