@@ -30,7 +30,7 @@ from cloud_adapters.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 STAGING = ".neutrino"
@@ -166,8 +166,7 @@ class LocalStore:
         with _in_our_words(key):
             folder = self._upload_folder(upload)
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            (folder / "data").touch()
+            _within(folder, (folder / "data").touch)
         return upload
 
     def find_upload(self, key: str, *, part_size: int) -> Upload | None:
@@ -260,14 +259,7 @@ class LocalStore:
     def _staged(self) -> Iterator[Path]:
         """A new, empty file to write an object to; what is left of it in the end is removed."""
         staged = self.folder / STAGING / "staged" / uuid.uuid4().hex
-        for left in reversed(range(_TIDIED_AWAY)):
-            try:
-                staged.parent.mkdir(parents=True, exist_ok=True)
-                staged.touch(exist_ok=False)
-                break
-            except (FileNotFoundError, FileExistsError):  # another writer has tidied the folder away in between
-                if not left:
-                    raise
+        _within(staged.parent, staged.touch)
         try:
             yield staged
         finally:
@@ -291,12 +283,11 @@ class LocalStore:
     def _publish(self, staged: Path, target: Path, key: str, *, create_only: bool) -> ObjectInfo:
         """Makes the synced content of `staged` appear as `target` in one step, durably."""
         _sync(staged)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if create_only:
-            os.link(staged, target)
+            _within(target.parent, lambda: os.link(staged, target))
             staged.unlink()
         else:
-            staged.replace(target)
+            _within(target.parent, lambda: staged.replace(target))
         status = target.stat()
         for parent in (target.parent, *target.parent.parents):
             _sync(parent)
@@ -340,6 +331,21 @@ class _FileReader:
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def _within(folder: Path, step: Callable[[], object]) -> None:
+    """Does `step` in `folder`, which is made, and made again when another writer has taken it away for being empty."""
+    for left in reversed(range(_TIDIED_AWAY)):
+        made = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            made = True
+            step()
+        except (FileNotFoundError, FileExistsError) as error:
+            if not left or (made and isinstance(error, FileExistsError)):
+                raise
+        else:
+            return
 
 
 def _write_at(descriptor: int, data: Bytes, offset: int) -> None:

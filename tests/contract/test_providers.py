@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from cloud_adapters.base import ObjectStore
@@ -13,6 +15,23 @@ class TestLocal(StoreContract):
     @pytest.fixture
     def store(self, new_store: NewStore) -> ObjectStore:
         return new_store("local")
+
+    def test_who_tidies_up_takes_no_folder_away_that_another_needs(self, store: ObjectStore) -> None:
+        """Every object is the only one in its folder, so that each end of one meets the beginning of others."""
+
+        def come_and_go(number: int) -> None:
+            for turn in range(30):
+                key = f"deep/{number}/{turn}"
+                if turn % 2:
+                    store.put(key, b"x", create_only=True)
+                else:
+                    upload = store.start_upload(key, part_size=1)
+                    store.finish_upload(upload, [store.put_part(upload, 1, b"x")])
+                store.delete(key)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(come_and_go, range(8)))
+        assert store.list_page("").objects == ()
 
 
 class TestAws(StoreContract):
