@@ -35,12 +35,13 @@ class LogPosition(NamedTuple):
 START = LogPosition(0, 0)
 END = LogPosition(2**31 - 1, 2**62)
 
-# The inner reading begins at a place in the primary key and stops early; the outer one cuts the first chunk to size.
+# The inner reading begins at a place in the primary key, the chunk with the line or the one before a gap, and stops
+# early; the outer one cuts to size. (A condition on `last_line` beside it misleads the planner into a full scan.)
 _READ = """
     SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
     FROM (SELECT epoch, first_line, lines FROM log_chunks
           WHERE job_id = :job AND {begin} {only}
-          ORDER BY epoch {sense}, first_line {sense} LIMIT {most}) AS chunk,
+          ORDER BY epoch {sense}, first_line {sense} LIMIT {most} + 1) AS chunk,
       jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
     WHERE (epoch, first_line + ord - 1) {than} (:epoch, :line)
     ORDER BY epoch {sense}, first_line + ord - 1 {sense} LIMIT {most}
@@ -49,8 +50,7 @@ _FORWARDS = {
     "sense": "ASC",
     "than": ">",
     "begin": """(epoch, first_line) >= (:epoch, coalesce((SELECT max(c.first_line) FROM log_chunks c
-              WHERE c.job_id = :job AND c.epoch = :epoch AND c.first_line <= :line), 0))
-            AND (epoch, last_line) > (:epoch, :line)""",
+              WHERE c.job_id = :job AND c.epoch = :epoch AND c.first_line <= :line + 1), 0))""",
 }
 _BACKWARDS = {"sense": "DESC", "than": "<", "begin": "(epoch, first_line) < (:epoch, :line)"}
 
