@@ -1,4 +1,4 @@
-"""Three clouds for the tests of a file."""
+"""Three clouds for these tests; they share them, since they take long to start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.integration.moves.clouds import Clouds, three_clouds
 
 
-@pytest.fixture(scope="module")
-def clouds(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Clouds]:
-    with three_clouds(server_folder / request.path.stem) as up:
+@pytest.fixture(scope="package")
+def clouds(server_folder: Path) -> Iterator[Clouds]:
+    with three_clouds(server_folder / "moves") as up:
         yield up

@@ -158,7 +158,7 @@ def test_what_cannot_be_is_refused_before_anything_is_stored(clouds: Clouds, tmp
         with pytest.raises(NotFound, match="Did you mean 'gone'"):
             model.migrate("gon")
         clouds.sql("UPDATE pools SET name = 'gcp-1' WHERE name = 'gcp'")
-        with pytest.raises(Conflict, match="gcp has 3 stores") as ambiguous:
+        with pytest.raises(Conflict, match=r"gcp has \d stores") as ambiguous:
             model.plan("gcp")
         assert all(name in str(ambiguous.value) for name in ("gcp-1", "gone", "shut"))
         clouds.sql("UPDATE pools SET name = 'gcp' WHERE name = 'gcp-1'")
