@@ -244,7 +244,9 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             if tries > 2:
                 return
             why = "ErrImagePull" if tries == 1 else "ImagePullBackOff"
-            words = f'failed to pull and unpack image "{image}": {image}: not found'
+            words = f'rpc error: code = NotFound desc = failed to pull and unpack image "{image}": {image}: not found'
+            if why == "ImagePullBackOff":
+                words = f'Back-off pulling image "{image}": ErrImagePull: {words}'
             waiting = {"reason": why, "message": words}
             self.set_status(
                 name, tries=tries, containerStatuses=[{"name": "job", "image": image, "state": {"waiting": waiting}}]
