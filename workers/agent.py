@@ -25,17 +25,15 @@ from orchestrator.domain.protocol import (
     WorkerRegistered,
 )
 from orchestrator.domain.state import Reason
-from orchestrator.domain.transfer import OWN_KINDS
 from orchestrator.version import VERSION
-from workers import joining, proctree
+from workers import haul, joining, proctree
 from workers.api import Api
-from workers.attempt import Attempt, Host, tidied
 from workers.depot import Depot
 from workers.doorbell import Listener
 from workers.exchange import Exchange
+from workers.execution import Execution, Host, tidied
 from workers.folders import Folders
 from workers.gpus import Shares, inventory
-from workers.haul import Haul
 from workers.limits import OomWatch
 from workers.pulse import Pulse
 from workers.runner import Runner
@@ -80,7 +78,7 @@ class Agent:
             on_unknown=self._register_again,
         )
         self._pulse = Pulse(self._heartbeat, self._obey, runner.alive, self._register_again)
-        self._attempts: dict[str, Attempt | Haul] = {}
+        self._attempts: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._worker = ""
         self._store = ""
@@ -156,8 +154,7 @@ class Agent:
 
     def _begin(self, lease: Lease) -> None:
         try:
-            ours = lease.document["kind"] in OWN_KINDS
-            attempt = Haul(lease, self._host) if ours else Attempt(lease, self._host)
+            attempt = haul.begin(lease, self._host)
         except NeutrinoError as error:
             text = f"This worker cannot read the job; it may be older than the API. {error}"
             self._exchange.report(
@@ -171,7 +168,7 @@ class Agent:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _live(self, attempt: Attempt | Haul) -> None:
+    async def _live(self, attempt: Execution) -> None:
         report: Report | None
         try:
             report = await attempt.live()
@@ -209,8 +206,7 @@ class Agent:
         for attempt in self._told(reply.move):
             attempt.stop(MOVING, self._settings.drain)
         for attempt in self._told(reply.checkpoint):
-            if isinstance(attempt, Attempt):
-                attempt.want_checkpoint()
+            attempt.want_checkpoint()
         if reply.drain:
             self._drain()
         if reply.waiting:
@@ -219,7 +215,7 @@ class Agent:
         # What was named in this very heartbeat may be an orphan in the next one: it is remembered until then.
         self._given_up &= set(reply.orphans) | self._named | self._attempts.keys()
 
-    def _told(self, names: Sequence[str]) -> list[Attempt | Haul]:
+    def _told(self, names: Sequence[str]) -> list[Execution]:
         return [self._attempts[name] for name in names if name in self._attempts]
 
     async def _disown(self, orphans: Sequence[str]) -> None:
@@ -246,7 +242,8 @@ class Agent:
             if now - looked > _FULL_LOOK:
                 looked = now
                 self._check_limits()
-                self._take_checkpoints()
+                for attempt in self._attempts.values():
+                    attempt.take_checkpoints()
             if self._free_slots():
                 busy_since = now
             if self._bell is not None:
@@ -256,11 +253,6 @@ class Agent:
     def _holds(self) -> bool:
         """True while there are attempts or reports that have not been given up."""
         return bool(self._exchange.unsent) or any(not attempt.lost for attempt in self._attempts.values())
-
-    def _take_checkpoints(self) -> None:
-        for attempt in self._attempts.values():
-            if isinstance(attempt, Attempt):
-                attempt.take_checkpoints()
 
     def _check_limits(self) -> None:
         began_before = clock() - _FULL_LOOK

@@ -5,29 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from threading import Thread
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from orchestrator import traces
 from orchestrator.domain.document import parse
 from orchestrator.domain.errors import InvalidSpec, LeaseLost, NeutrinoError
-from orchestrator.domain.protocol import LONGEST_MESSAGE, ArtifactUpload, Lease, Report
+from orchestrator.domain.protocol import ArtifactUpload, Lease
 from orchestrator.domain.spec import Command, Train
 from orchestrator.domain.state import Reason
 from orchestrator.sdk.plan import CHECKPOINTS, INPUTS, OUTPUT, RESUME, WORK, Plan, environment
-from workers.depot import Depot
-from workers.feed import Feed
-from workers.folders import Folders, remove
-from workers.gpus import Shares
-from workers.limits import OomWatch, excess
-from workers.runner import Exit, Runner
+from workers.execution import Execution, Host
+from workers.folders import remove
+from workers.limits import excess
+from workers.runner import Exit
 from workers.sampler import Sampler
-from workers.settings import Settings
-from workers.shipper import Shipper
 from workers.streams import LISTEN_AFTER, CheckpointRequest, Streams
 from workers.verdict import Verdict, verdict
 from workers.watched import LeftCheckpoint, WatchedFolder
@@ -35,117 +27,31 @@ from workers.zygote import clock
 
 Result = TypeVar("Result")
 
-_TIDY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What an attempt needs of its worker. `bulk` runs what moves many bytes; `env` is what the place adds to the job's
-    environment; `publishes` is False for the nodes of a job that leave its output to the first one."""
-
-    settings: Settings
-    runner: Runner
-    shipper: Shipper
-    depot: Depot
-    folders: Folders
-    bulk: Executor
-    oom: OomWatch
-    gpus: Shares
-    env: Mapping[str, str] = field(default_factory=dict)
-    publishes: bool = True
-
-
-async def tidied(host: Host) -> None:
-    """Return when what was left to be removed is removed, or soon anyway: what stays is found by the next worker here,
-    or by the janitor."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def tidy() -> None:
-        host.bulk.shutdown()
-        with suppress(RuntimeError):  # nobody waits any more
-            loop.call_soon_threadsafe(done.set)
-
-    Thread(target=tidy, name="tidy", daemon=True).start()  # one that is stuck holds nothing up
-    with suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), _TIDY_SECONDS)
-
 
 class _Stopped(Exception):
     """The attempt is to end, and what was going on is not needed any more."""
 
 
-class Attempt:
-    """`live()` does everything; the other methods are how the agent intervenes."""
+class Attempt(Execution):
+    """An attempt at a job of people: their program, what it reads, and what it leaves behind."""
 
     def __init__(self, lease: Lease, host: Host) -> None:
-        self.name = lease.attempt
+        super().__init__(lease, host)
         self.spec = parse(lease.document)
-        self.lost = False
-        self.began = clock()
-        self._lease = lease
         self._traceparent = lease.traceparent
-        self._host = host
         self._folder = host.folders.take()
-        self._feed = Feed(lease.attempt)
         self._watched = WatchedFolder(self._folder / CHECKPOINTS)
         self._resume_step: int | None = None
-        self._stop: Verdict | None = None
-        self._stopped = asyncio.Event()
         self._leader: int | None = None
         self._gpus: tuple[str, ...] = ()
         self._sampler: Sampler | None = None
         self._running = False
         self._checkpoints: set[asyncio.Task[None]] = set()
-        self._timers: list[asyncio.TimerHandle] = []
-
-    async def live(self) -> Report | None:
-        """Stage, run, upload. Returns the report when all of the attempt's processes are gone and all of its output is
-        stored; None when nothing of it is wanted any more."""
-        shipper = self._host.shipper
-        shipper.add(self.name, self._feed)
-        self._after(self._lease.timeout_seconds, self._time_out)
-        try:
-            with traces.span("attempt", self._traceparent, attempt=self.name) as traced:
-                self._traceparent = traced.traceparent
-                found, output = await self._work()
-                traced.add(reason=found.reason)
-            if not self.lost and not self._feed.empty:
-                await shipper.flush(self.name)
-        finally:
-            shipper.drop(self.name)
-            for timer in self._timers:
-                timer.cancel()
-            self._clear()
-        if self.lost:
-            return None
-        message = found.message[:LONGEST_MESSAGE]
-        return Report(attempt=self.name, reason=found.reason, message=message, exit_code=found.exit_code, output=output)
-
-    def stop(self, why: Verdict, grace: float) -> None:
-        """End the attempt gently: SIGTERM now, SIGKILL after `grace` seconds. The first reason is the one reported."""
-        if self._stop is not None:
-            return
-        self._stop = why
-        self._stopped.set()
-        self._feed.add_system(f"Stopping. {why.message}")
-        self._host.shipper.poke()
-        if self._running and grace > 0:
-            self._host.runner.signal(self.name, signal.SIGTERM)
-            self._after(grace, self.kill)
-        else:
-            self.kill()
 
     def kill(self) -> None:
         """End the attempt's processes at once; the reason given before, if any, stays."""
         if self._running:
             self._host.runner.kill(self.name)
-
-    def lose(self) -> None:
-        """The lease is gone: nothing is accepted any more. Kill, and say nothing."""
-        self.lost = True
-        self._stopped.set()
-        self._host.shipper.drop(self.name)
-        self.kill()
 
     def started(self, leader: int) -> None:
         """The process exists."""
@@ -174,14 +80,19 @@ class Attempt:
             for left in self._watched.take():
                 self._on_checkpoint(left)
 
-    def _time_out(self) -> None:
-        text = f"Timed out after {self._lease.timeout_seconds:g} s."
-        self.stop(Verdict(Reason.TIMEOUT, text), self._host.settings.grace)
-
-    def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        self._timers.append(asyncio.get_running_loop().call_later(seconds, act))
+    def _terminate(self) -> bool:
+        if self._running:
+            self._host.runner.signal(self.name, signal.SIGTERM)
+        return self._running
 
     async def _work(self) -> tuple[Verdict, ArtifactUpload | None]:
+        with traces.span("attempt", self._traceparent, attempt=self.name) as traced:
+            self._traceparent = traced.traceparent
+            found, output = await self._run()
+            traced.add(reason=found.reason)
+        return found, output
+
+    async def _run(self) -> tuple[Verdict, ArtifactUpload | None]:
         try:
             with traces.span("stage", self._traceparent):
                 await self._stage()

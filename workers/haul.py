@@ -1,7 +1,7 @@
 """One attempt at a job of Neutrino's own: an artifact is copied or checked by a process of its own, which this runs.
 
-To the agent it is an attempt like all others; see `workers.attempt`. It stages nothing and publishes nothing: where the
-bytes go is told by the order that came with the lease, and the control plane has known it from the start.
+It stages nothing and publishes nothing: where the bytes go is told by the order that came with the lease, and the
+control plane has known it from the start.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.domain.protocol import LONGEST_MESSAGE, ArtifactUpload, Lease, MetricPoint, Report
+from orchestrator.domain.protocol import ArtifactUpload, Lease, MetricPoint
 from orchestrator.domain.state import Reason
-from workers.attempt import Host
-from workers.feed import Feed
+from orchestrator.domain.transfer import OWN_KINDS
+from workers.attempt import Attempt
+from workers.execution import Execution, Host
 from workers.runner import job_environment
 from workers.verdict import Verdict
-from workers.zygote import clock
 
 _SECRETS_OF_THE_WORKER = frozenset({"NEUTRINO_TOKEN", "REDIS_URL", "DATABASE_URL"})
 _LONGEST_LINE = 64 * 1024
@@ -33,78 +33,38 @@ _NOTHING_TO_DO = Verdict(
 )
 
 
-class Haul:
-    """`live()` does everything; the other methods are how the agent intervenes."""
+def begin(lease: Lease, host: Host) -> Execution:
+    """What the lease asks for: a job of people, or one of Neutrino's own. Raises InvalidSpec for what this release does
+    not know."""
+    return Haul(lease, host) if lease.document["kind"] in OWN_KINDS else Attempt(lease, host)
+
+
+class Haul(Execution):
+    """An attempt at a job of Neutrino's own. Its process is our own code, whose memory is bounded."""
 
     def __init__(self, lease: Lease, host: Host) -> None:
-        self.name = lease.attempt
-        self.lost = False
-        self.began = clock()
+        super().__init__(lease, host)
         self._order = lease.order
-        self._timeout = lease.timeout_seconds
-        self._host = host
-        self._feed = Feed(lease.attempt)
-        self._stop: Verdict | None = None
         self._process: Process | None = None
         self._hidden = asyncio.Event()
         self._found: Verdict | None = None
-        self._timers: list[asyncio.TimerHandle] = []
-
-    async def live(self) -> Report | None:
-        """Run the process. Returns the report when it is gone; None when nothing of it is wanted any more."""
-        shipper = self._host.shipper
-        shipper.add(self.name, self._feed)
-        text = f"Timed out after {self._timeout:g} s."
-        self._after(self._timeout, lambda: self.stop(Verdict(Reason.TIMEOUT, text), self._host.settings.grace))
-        try:
-            found = await self._run()
-            if not self.lost and not self._feed.empty:
-                await shipper.flush(self.name)
-        finally:
-            shipper.drop(self.name)
-            for timer in self._timers:
-                timer.cancel()
-        if self.lost:
-            return None
-        message = found.message[:LONGEST_MESSAGE]
-        return Report(attempt=self.name, reason=found.reason, message=message, output=self._copied(found))
-
-    def stop(self, why: Verdict, grace: float) -> None:
-        """End the attempt gently: SIGTERM now, SIGKILL after `grace` seconds. The first reason is the one reported."""
-        if self._stop is not None:
-            return
-        self._stop = why
-        self._feed.add_system(f"Stopping. {why.message}")
-        self._host.shipper.poke()
-        if grace > 0:
-            self._signal(signal.SIGTERM)
-            self._after(grace, self.kill)
-        else:
-            self.kill()
 
     def kill(self) -> None:
         """End the process at once; the reason given before, if any, stays."""
         self._signal(signal.SIGKILL)
 
-    def lose(self) -> None:
-        """The lease is gone: nothing is accepted any more. Kill, and say nothing."""
-        self.lost = True
-        self._host.shipper.drop(self.name)
-        self.kill()
-
-    def started(self, leader: int) -> None:
-        """The zygote has no part in this."""
-
-    def check_limits(self, table: dict[int, int]) -> None:
-        """It is our own code, whose memory is bounded."""
-
-    def _after(self, seconds: float, act: Any) -> None:
-        self._timers.append(asyncio.get_running_loop().call_later(seconds, act))
+    def _terminate(self) -> bool:
+        self._signal(signal.SIGTERM)
+        return self._process is not None
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+    async def _work(self) -> tuple[Verdict, ArtifactUpload | None]:
+        found = await self._run()
+        return found, self._copied(found)
 
     async def _run(self) -> Verdict:
         if self._order is None:

@@ -32,16 +32,14 @@ from orchestrator.domain.protocol import (
     ReportBatch,
 )
 from orchestrator.domain.state import Reason
-from orchestrator.domain.transfer import OWN_KINDS
-from workers import last_words, proctree
+from workers import haul, last_words, proctree
 from workers.api import Api
-from workers.attempt import Attempt, Host, tidied
 from workers.backoff import Backoff
 from workers.depot import Depot
 from workers.ending import leave
+from workers.execution import Execution, Host, tidied
 from workers.folders import Folders
 from workers.gpus import Shares, inventory
-from workers.haul import Haul
 from workers.home import Home
 from workers.limits import OomWatch
 from workers.nodes import Nodes
@@ -85,7 +83,7 @@ class Pod:
         self._others_done = 0
         self._asked_to_go = False
         self._heard = asyncio.Event()
-        self._attempt: Attempt | Haul | None = None
+        self._attempt: Execution | None = None
 
     async def run(self) -> int:
         """Take over, live, report. 0 when the attempt succeeded, or was over already and nothing is wanted."""
@@ -113,8 +111,8 @@ class Pod:
 
     async def _live(self, given: PodLease) -> int:
         shipper = Shipper(self._send, lambda _name: self._lose())
-        host, ours = self._host(shipper, given.store), given.lease.document["kind"] in OWN_KINDS
-        self._attempt = attempt = Haul(given.lease, host) if ours else Attempt(given.lease, host)
+        host = self._host(shipper, given.store)
+        self._attempt = attempt = haul.begin(given.lease, host)
         working = [asyncio.create_task(part) for part in (self._pulse.run(), shipper.run(), self._watch(attempt))]
         living = asyncio.create_task(attempt.live())
         try:
@@ -214,18 +212,18 @@ class Pod:
             self._attempt.stop(MOVING, self._settings.drain)
         elif self._asked_to_go:
             self._attempt.stop(_DRAINED, self._settings.drain)
-        if reply.checkpoint and isinstance(self._attempt, Attempt):
+        if reply.checkpoint:
             self._attempt.want_checkpoint()
         self._heard.set()
 
-    async def _watch(self, attempt: Attempt | Haul) -> None:
+    async def _watch(self, attempt: Execution) -> None:
         while True:
             await asyncio.sleep(_TICK)
             if self._pulse.expired and not attempt.lost:
                 log.error("No answer from the API for too long: giving up.")
                 self._lose()
             attempt.check_limits(proctree.parents())
-            if self._nodes.leads and isinstance(attempt, Attempt):
+            if self._nodes.leads:
                 attempt.take_checkpoints()
 
     def _lose(self) -> None:
