@@ -217,20 +217,15 @@ _CANCEL: dict[JobState, tuple[JobState, Reason, str]] = {
 }
 
 
-def _state(connection: Connection, job_id: int) -> JobState:
-    """The job's state, which stays so until the transaction ends."""
-    statement = "SELECT state FROM jobs WHERE id = :id FOR NO KEY UPDATE"
-    return JobState(connection.execute(text(statement), {"id": job_id}).scalar_one())
-
-
-def _shape(connection: Connection, job_id: int) -> str:
-    key: str = connection.execute(text("SELECT shape FROM jobs WHERE id = :id"), {"id": job_id}).scalar_one()
-    return key
+def _locked(connection: Connection, job_id: int) -> Any:
+    """The job's state, kind and shape, which stay so until the transaction ends."""
+    statement = "SELECT state, kind, shape FROM jobs WHERE id = :id FOR NO KEY UPDATE"
+    return connection.execute(text(statement), {"id": job_id}).one()
 
 
 def cancel(connection: Connection, job_id: int, user: str) -> None:
     """Cancel a job; a second cancel changes nothing. Raises Conflict when it has finished."""
-    state = _state(connection, job_id)
+    state = JobState(_locked(connection, job_id).state)
     if state in {JobState.CANCELLING, JobState.CANCELLED}:
         return
     if state not in _CANCEL:
@@ -243,23 +238,18 @@ def cancel(connection: Connection, job_id: int, user: str) -> None:
     transition(connection, [change])
 
 
-def _refuse_own_kinds(connection: Connection, job_id: int) -> None:
-    kind = connection.execute(text("SELECT kind FROM jobs WHERE id = :id"), {"id": job_id}).scalar_one()
-    if kind in OWN_KINDS:
+def retry(connection: Connection, job_id: int, user: str) -> None:
+    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state, when one of
+    its inputs has been deleted, and when it has cost all that it may."""
+    job = _locked(connection, job_id)
+    if job.kind in OWN_KINDS:
         raise Conflict(
             f"Job {encode('j', job_id)} moved an artifact; what it had begun is being cleared away.",
             hint="Ask for the migration again, with `neutrino migrate model`.",
         )
-
-
-def retry(connection: Connection, job_id: int, user: str) -> None:
-    """Queue a failed or cancelled job again, with fresh budgets. Raises Conflict in any other state, when one of
-    its inputs has been deleted, and when it has cost all that it may."""
-    state = _state(connection, job_id)
-    _refuse_own_kinds(connection, job_id)
-    if state not in {JobState.FAILED, JobState.CANCELLED}:
+    if job.state not in {JobState.FAILED, JobState.CANCELLED}:
         raise Conflict(
-            f"Job {encode('j', job_id)} is {state}; only a failed or cancelled job can be retried.",
+            f"Job {encode('j', job_id)} is {job.state}; only a failed or cancelled job can be retried.",
             hint="Submit it again to run it once more.",
         )
     inputs.require(connection, job_id)
@@ -268,7 +258,7 @@ def retry(connection: Connection, job_id: int, user: str) -> None:
             f"Job {encode('j', job_id)} would be stopped at once. {bill}",
             hint="Submit it again with more, in placement.maxCostUsd.",
         )
-    shape = Shape.model_validate_json(_shape(connection, job_id)).model_copy(update={"refused_by": ()})
+    shape = Shape.model_validate_json(job.shape).model_copy(update={"refused_by": ()})
     change = Change(
         job_id=job_id,
         target=JobState.QUEUED,
