@@ -77,6 +77,10 @@ def plan(connection: Connection, workspace_id: int, chosen: JobFilter) -> Plan:
             f"WHERE l.workspace_id = :workspace AND l.key = :key{index} AND l.value = :value{index}"
         )
         conditions.append(f"j.labels @> CAST(:label{index} AS jsonb)")
+    if chosen.since is not None:
+        values["since"] = chosen.since
+        drives.append("SELECT j.id FROM jobs j WHERE j.workspace_id = :workspace AND j.created_at >= :since")
+        conditions.append("j.created_at >= :since")
     for index, word in enumerate(chosen.words):
         values[f"word{index}"] = containing(word)
         conditions.append(f"j.name LIKE :word{index}")

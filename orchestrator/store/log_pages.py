@@ -58,7 +58,7 @@ def page(
     """The lines after a position, or those right before one; without either, the last ones."""
     forwards = after is not None
     at = after or before or END
-    few = limit + 1 if chosen.all or (chosen.epoch is not None and chosen == LogFilter(epoch=chosen.epoch)) else EFFORT
+    few = limit + 1 if chosen == LogFilter(epoch=chosen.epoch) else EFFORT
     read = reading(forwards=forwards, most=few, one_attempt=chosen.epoch is not None)
     values: dict[str, Any] = {"job": job_id, "only": chosen.epoch, **at._asdict()}
     conditions = ["true"]

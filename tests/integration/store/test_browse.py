@@ -4,6 +4,7 @@ back, whether the filter is narrow or the reading goes along an index and stops 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ FILTERS: dict[str, tuple[JobFilter, Callable[[JobSummary], bool]]] = {
     "usual reason": (JobFilter(reason="succeeded"), lambda job: job.reason == "succeeded"),
     "reason": (JobFilter(reason="user_error"), lambda job: job.reason == "user_error"),
     "kind, user": (JobFilter(kind="Train", user="user-1"), lambda job: (job.kind, job.user) == ("Train", "user-1")),
+    "since": (JobFilter(since=datetime(2000, 1, 1, tzinfo=UTC)), lambda _: True),
+    "since tomorrow": (JobFilter(since=datetime.now(UTC) + timedelta(1)), lambda _: False),
     "pool": (JobFilter(pool="local"), lambda job: job.pool == "local"),
     "no such pool": (JobFilter(pool="nowhere"), lambda _: False),
     "name": (JobFilter(name="job-77"), lambda job: job.name == "job-77"),
