@@ -6,10 +6,12 @@ ADR 0100 for the figures. A peer that stays silent for `STALL_S` seconds, or end
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ STALL_S = 20.0
 _HEAD_LIMIT = 64 * 1024
 _HEAD_STEP = 4 * 1024  # most heads fit; of the body, which goes straight to where it is wanted, little comes with them
 _JOIN_BELOW = 128 * 1024
+_SURELY_OPEN_S = 0.5
 
 
 class Wire:
@@ -63,13 +66,18 @@ class Wire:
             raise
 
     def _take(self) -> _Connection:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return _Connection(self._host, self._port, self._tls)
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return _Connection(self._host, self._port, self._tls)
+            if not connection.has_ended():
+                return connection
+            connection.close()
 
     def give_back(self, connection: _Connection) -> None:
         """Keeps a connection whose last answer was read to its end."""
+        connection.idle_since = time.monotonic()
         with self._lock:
             self._idle.append(connection)
 
@@ -94,6 +102,16 @@ class _Connection:
             raise
         self._flags = 0 if tls else socket.MSG_WAITALL
         self._held = bytearray()
+        self.idle_since = time.monotonic()
+
+    def has_ended(self) -> bool:
+        """Whether the peer has hung up on a connection that was idle for some time. Until it is asked for something it
+        has nothing else to say."""
+        if time.monotonic() - self.idle_since < _SURELY_OPEN_S:
+            return False
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def send(self, head: bytes, body: Sequence[Bytes], length: int) -> None:
         try:
@@ -150,6 +168,16 @@ def _timed_by_the_system(plain: socket.socket) -> socket.socket:
     return plain
 
 
+def _length(text: str, base: int) -> int:
+    try:
+        found = int(text, base)
+    except ValueError:
+        found = -1
+    if found < 0:
+        raise TransientStoreError(f"{text[:40]!r} is not the length of a body")
+    return found
+
+
 def _broken(peer: str, error: OSError) -> TransientStoreError:
     if isinstance(error, (TimeoutError, BlockingIOError)):
         return TransientStoreError(f"{peer} was silent for {STALL_S:.0f} s")
@@ -184,7 +212,7 @@ class Response:
         elif self._chunked:
             self._left = 0
         elif "content-length" in self.headers:
-            self._left = int(self.headers["content-length"])
+            self._left = _length(self.headers["content-length"], 10)
         self.size = self._left or 0
         if self._left == 0 and not self._chunked:
             self._finish()
@@ -241,10 +269,7 @@ class Response:
         self.close()
 
     def _next_chunk(self, connection: _Connection) -> bool:
-        try:
-            self._left = int(connection.read_line().partition(b";")[0], 16)
-        except ValueError as error:
-            raise TransientStoreError("a chunk of the body has no length") from error
+        self._left = _length(connection.read_line().decode("latin-1").partition(";")[0], 16)
         if self._left:
             return True
         while connection.read_line():  # trailers

@@ -23,7 +23,7 @@ from tests.contract.servers import make_bucket
 
 PROVIDERS = ("local", "aws", "gcp", "azure")
 PAIRS = list(itertools.product(PROVIDERS, PROVIDERS))
-LARGE, SMALL = 12 * MIB + 345, 40
+LARGE, SMALL = 12 * MIB + 345, 16
 SMALL_SIZE = 64 * 1024
 
 
