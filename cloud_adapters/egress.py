@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -33,14 +32,9 @@ def _tariffs() -> dict[str, Any]:
 
 
 @cache
-def rate(source: Region, destination: Region) -> float:
+def usd_per_gib(source: Region, destination: Region) -> float:
     """USD per GiB from one place to another, at list price of the first GiB."""
     return egress_price(GIB, source, destination).usd
-
-
-def rates() -> Callable[[Region, Region], float]:
-    """The tariffs as a function, for placement, which may not know where they come from."""
-    return rate
 
 
 def egress_price(size: int, source: Region, destination: Region) -> EgressPrice:

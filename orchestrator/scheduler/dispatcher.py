@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cloud_adapters.egress import rates
+from cloud_adapters.egress import usd_per_gib
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import PoolState, place, share_out
 from orchestrator.store import pools, queue
@@ -40,7 +40,7 @@ def dispatch(database: Database) -> list[Ring]:
         for shape in queue.shapes(connection):
             if wanted := sum(room.get(pool.id, 0) for pool in place(shape, states).pools):
                 backlog[shape] = queue.waiting(connection, shape, min(wanted, _BATCH))
-        placed = share_out(backlog, states, room, rates())
+        placed = share_out(backlog, states, room, usd_per_gib)
         moved = {
             pool.id: queue.dispatch(connection, placed[pool.id], pool, ACTOR) for pool in states if pool.id in placed
         }

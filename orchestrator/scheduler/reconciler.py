@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from cloud_adapters.egress import rates
+from cloud_adapters.egress import usd_per_gib
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Shape, share_out
 from orchestrator.domain.state import Reason
@@ -63,7 +63,7 @@ def rebalance(database: Database) -> int:
         backlog: dict[Shape, list[int]] = {}
         for one in queue.stranded(connection, busy, REBALANCE_SECONDS):
             backlog.setdefault(one.shape, []).append(one.job_id)
-        movable = [job_id for ids in share_out(backlog, states, free, rates()).values() for job_id in ids]
+        movable = [job_id for ids in share_out(backlog, states, free, usd_per_gib).values() for job_id in ids]
         message = "Its pool is busy and another one has a free slot; it goes there."
         return len(queue.withdraw(connection, movable, Reason.REBALANCED, message, ACTOR))
 

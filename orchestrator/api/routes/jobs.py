@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 
-from cloud_adapters.egress import rates
+from cloud_adapters.egress import usd_per_gib
 from orchestrator import traces
 from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
@@ -91,7 +91,7 @@ def plan(db: Db, caller: Submitter, body: Document) -> Why:
     spec = document.parse(body)
     with db.transaction() as connection:
         pinned = inputs.pin(connection, caller.workspace_id, [spec])
-        return explain.plan(connection, inputs.shape(spec, pinned, exact=True), rates())
+        return explain.plan(connection, inputs.shape(spec, pinned, exact=True), usd_per_gib)
 
 
 def _labels(label: Annotated[list[str], Query()]) -> list[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _move(request: Request, db: Db, caller: Submitter, key: str | None, job_id: 
 def why(db: Db, caller: Viewer, job_id: str) -> Why:
     """Why the job is where it is, and what to do next."""
     with db.transaction() as connection:
-        return explain.why(connection, jobs.find(connection, caller.workspace_id, job_id), rates())
+        return explain.why(connection, jobs.find(connection, caller.workspace_id, job_id), usd_per_gib)
 
 
 @router.get("/jobs/{job_id}/events")

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from cloud_adapters.artifacts import read_manifest
-from cloud_adapters.egress import rates
+from cloud_adapters.egress import usd_per_gib
 from cloud_adapters.errors import ObjectNotFound
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
@@ -35,18 +35,18 @@ def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, jo
         row_id = jobs.find(connection, caller.workspace_id, job_id)
         again = idempotency.answered(connection, caller.workspace_id, key)
         if not again:
-            view, pool = moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE)
+            view, pool = moves.plan(connection, row_id, wanted.to, usd_per_gib, ASSUMED_RATE)
     shared = 0
     if not again:
         _reach(pool)
         shared = _shared(db, row_id) if view.bytes_to_move else 0
         if wanted.dry_run:
             with db.transaction() as connection:
-                return moves.plan(connection, row_id, wanted.to, rates(), ASSUMED_RATE, shared)[0]
+                return moves.plan(connection, row_id, wanted.to, usd_per_gib, ASSUMED_RATE, shared)[0]
     with db.transaction() as connection:
 
         def effect() -> dict[str, Any]:
-            now = moves.begin(connection, row_id, wanted.to, rates(), ASSUMED_RATE, caller.user, shared)
+            now = moves.begin(connection, row_id, wanted.to, usd_per_gib, ASSUMED_RATE, caller.user, shared)
             return now.model_dump(mode="json")
 
         body = fingerprint(request, wanted.model_dump_json().encode())

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from cloud_adapters.egress import rates
+from cloud_adapters.egress import usd_per_gib
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.dashboard import recipes
 from orchestrator.dashboard.access import ActingSubmitter, Db, Submitter, Viewer
@@ -123,7 +123,7 @@ def migration(request: Request, db: Db, viewer: Submitter, job_id: str, to: Text
     """What it would take to move the job, before it is done."""
     with db.transaction() as connection:
         head = heading(connection, viewer, job_id)
-        plan, _ = moves.plan(connection, head.row_id, to, rates(), ASSUMED_RATE)
+        plan, _ = moves.plan(connection, head.row_id, to, usd_per_gib, ASSUMED_RATE)
     return render(request, "job_migrate.html", tab="", plan=plan, **head._asdict())
 
 
@@ -137,7 +137,7 @@ def act(
     with db.transaction() as connection:
         row_id = jobs.find(connection, viewer.workspace_id, job_id)
         if action == "migrate":
-            moves.begin(connection, row_id, to, rates(), ASSUMED_RATE, viewer.user)
+            moves.begin(connection, row_id, to, usd_per_gib, ASSUMED_RATE, viewer.user)
         else:
             _ACTIONS[action](connection, row_id, viewer.user)
     return RedirectResponse(f"/jobs/{quote(encode('j', row_id))}", status_code=303)
