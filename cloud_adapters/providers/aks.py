@@ -12,19 +12,18 @@ import base64
 import os
 from typing import Any
 
-import httpx
 import yaml
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity import CredentialUnavailableError, DefaultAzureCredential
 
 from cloud_adapters.access import Endpoint, Renewed
-from cloud_adapters.compute_errors import BadReference, ComputeDenied, ComputeUnavailable
+from cloud_adapters.compute_errors import ComputeDenied, ComputeUnavailable
+from cloud_adapters.managed import ask
 from orchestrator.domain.pods import ClusterRef
 
 _API = "https://management.azure.com"
 _VERSION = "2024-09-01"
 _SERVER_APP = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
-_SECONDS = 15.0
 _HINT = (
     "The launcher's identity needs the roles Azure Kubernetes Service Cluster User and RBAC Writer, and the cluster"
     " Entra integration."
@@ -60,16 +59,7 @@ def describe(where: str, token: str) -> dict[str, Any]:
     """The cluster's entry in the kubeconfig that Azure gives."""
     api = os.environ.get("AZURE_RESOURCE_MANAGER_URL", _API).rstrip("/")
     url = f"{api}/{where}/listClusterUserCredential?api-version={_VERSION}&format=exec"
-    try:
-        answer = httpx.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=_SECONDS)
-    except httpx.HTTPError as error:
-        raise ComputeUnavailable(f"Azure cannot be asked: {error}.") from error
-    if answer.status_code == 404:
-        raise BadReference(f"Azure has no cluster {where}.", hint="`az aks list` shows them.")
-    if answer.status_code >= 500 or answer.status_code == 429:
-        raise ComputeUnavailable(f"Azure answers {answer.status_code} for {where}.")
-    if answer.status_code != 200:
-        raise ComputeDenied(f"Azure answers {answer.status_code} for {where}.", hint=_HINT)
-    kubeconfig = yaml.safe_load(base64.b64decode(answer.json()["kubeconfigs"][0]["value"]))
+    answer = ask("Azure", where, "POST", url, token, listing="az aks list", needs=_HINT)
+    kubeconfig = yaml.safe_load(base64.b64decode(answer["kubeconfigs"][0]["value"]))
     cluster: dict[str, Any] = kubeconfig["clusters"][0]["cluster"]
     return cluster

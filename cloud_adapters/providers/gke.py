@@ -10,17 +10,16 @@ from datetime import UTC
 from typing import Any
 
 import google.auth
-import httpx
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 
 from cloud_adapters.access import Endpoint, Renewed
-from cloud_adapters.compute_errors import BadReference, ComputeDenied, ComputeUnavailable
+from cloud_adapters.compute_errors import ComputeDenied, ComputeUnavailable
+from cloud_adapters.managed import ask
 from orchestrator.domain.pods import ClusterRef
 
 _API = "https://container.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_SECONDS = 15.0
 _HINT = "The launcher's service account needs the role roles/container.developer."
 
 
@@ -51,15 +50,7 @@ def _token(credentials: Any) -> tuple[str, float]:
 def describe(where: str, token: str) -> dict[str, Any]:
     """The cluster as GKE's API describes it."""
     api = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", _API).rstrip("/")
-    try:
-        answer = httpx.get(f"{api}/v1/{where}", headers={"Authorization": f"Bearer {token}"}, timeout=_SECONDS)
-    except httpx.HTTPError as error:
-        raise ComputeUnavailable(f"GKE cannot be asked: {error}.") from error
-    if answer.status_code == 404:
-        raise BadReference(f"GKE has no cluster {where}.", hint="`gcloud container clusters list` shows them.")
-    if answer.status_code >= 500 or answer.status_code == 429:
-        raise ComputeUnavailable(f"GKE answers {answer.status_code} for {where}.")
-    if answer.status_code != 200:
-        raise ComputeDenied(f"GKE answers {answer.status_code} for {where}.", hint=_HINT)
-    found: dict[str, Any] = answer.json()
+    found: dict[str, Any] = ask(
+        "GKE", where, "GET", f"{api}/v1/{where}", token, listing="gcloud container clusters list", needs=_HINT
+    )
     return found
