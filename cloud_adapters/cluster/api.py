@@ -108,6 +108,18 @@ class KubeApi:
             raise _refusal(self.host, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _unavailable(self.host, error) from error
+        except AttributeError as error:  # the client looks for a body in its own error, which has none without TLS
+            if not isinstance(error.__context__, ApiException):
+                raise
+            raise _untrusted(self.host, error.__context__) from error
+
+
+def _untrusted(host: str, error: ApiException) -> ComputeUnavailable:
+    words = " ".join(str(error.reason).split())
+    return ComputeUnavailable(
+        f"The API server {host} cannot be trusted: {words}",
+        hint="The certificate authority in the kubeconfig may be another cluster's, or an old one.",
+    )
 
 
 def _unavailable(host: str, error: Exception) -> ComputeUnavailable:
