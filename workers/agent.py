@@ -177,6 +177,9 @@ class Agent:
             text = f"The worker itself failed: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]
             report = None if attempt.lost else Report(attempt=attempt.name, reason=Reason.INFRA_ERROR, message=text)
         del self._attempts[attempt.name]
+        if self._pulse.expired:  # the zygote has ended it, before our own look at the leases
+            self._given_up.add(attempt.name)
+            report = None
         if report is None:
             self._exchange.slot_freed()
         else:

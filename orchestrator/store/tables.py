@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from orchestrator.domain.state import AttemptState, JobState
 from orchestrator.store import cluster_tables, columns, console_tables, notification_tables, registry_tables  # noqa: F401 - the rest of `metadata`
-from orchestrator.store.columns import metadata
+from orchestrator.store.columns import metadata as metadata  # noqa: PLC0414 - whoever wants all tables asks here
 
 
 def _one_of(column: str, values: type[JobState | AttemptState]) -> CheckConstraint:
