@@ -11,7 +11,7 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 
 from orchestrator.api import errors, openapi
-from orchestrator.api.auth import Authenticator
+from orchestrator.api.auth import Authenticator, Doorkeeper
 from orchestrator.api.lookout import Lookout
 from orchestrator.api.middleware import Requests
 from orchestrator.api.routes import (
@@ -77,7 +77,8 @@ def create_app(database: Database) -> FastAPI:
     app.state.changes = Changes(database)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(Requests)
+    app.add_middleware(Doorkeeper, authenticator=app.state.authenticator)
+    app.add_middleware(Requests)  # the last one added is the first to see a request
     for module in (
         jobs,
         moves,

@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestrator.api.errors import answer
 from orchestrator.domain import roles
-from orchestrator.domain.errors import AuthenticationError, PermissionDenied
+from orchestrator.domain.errors import AuthenticationError, NeutrinoError, PermissionDenied
 from orchestrator.domain.ids import AttemptId
 from orchestrator.store import tokens
 from orchestrator.store.fence import Holder
@@ -20,6 +24,7 @@ from orchestrator.store.tokens import Principal
 CACHE_SECONDS = 2.0
 """For so long a token that was good is not looked up again: a revoked one dies within it."""
 _CACHE_SIZE = 4096
+_LARGE_BODY = 64 * 1024
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `neutrino token create`.")
 
@@ -53,6 +58,34 @@ class Authenticator:
     def forget(self) -> None:
         """Look every token up again."""
         self._known.clear()
+
+
+class Doorkeeper:
+    """ASGI middleware: a large body, or one of unknown length, is read only from those whose token is good. Without it
+    strangers would be refused only after all that they send had been read."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/") and _may_be_large(scope):
+            request = Request(scope)
+            scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
+            try:
+                await to_thread.run_sync(self._authenticator.principal, secret if scheme.lower() == "bearer" else "")
+            except NeutrinoError as error:
+                response = answer(request, error)
+                response.headers["Connection"] = "close"  # the server would read on otherwise
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _may_be_large(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not length.isdigit() or int(length) > _LARGE_BODY
 
 
 def _caller(

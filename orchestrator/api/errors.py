@@ -49,7 +49,8 @@ def too_large(path: str) -> TooLarge:
     )
 
 
-def _answer(request: Request, error: NeutrinoError) -> JSONResponse:
+def answer(request: Request, error: NeutrinoError) -> JSONResponse:
+    """What a request is answered that ends with an error."""
     error.request_id = request.scope.get("request_id")
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if isinstance(error, ServerUnavailable):
@@ -61,7 +62,7 @@ def _answer(request: Request, error: NeutrinoError) -> JSONResponse:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, NeutrinoError)
-    return _answer(request, error)
+    return answer(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -76,7 +77,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         root = route.body_field.field_info.annotation if source == "body" else None
         below = [cast("ErrorDetails", {**detail, "loc": detail["loc"][1:]}) for detail in found]
         faults += field_errors(below, root, str if source == "body" else f"{source}.{{}}".format)
-    return _answer(request, InvalidSpec.of(faults))
+    return answer(request, InvalidSpec.of(faults))
 
 
 def _no_json(text: str, position: int, why: str) -> FieldError:
@@ -88,10 +89,10 @@ def _no_json(text: str, position: int, why: str) -> FieldError:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
-        return _answer(request, too_large(request.url.path))
+        return answer(request, too_large(request.url.path))
     if error.status_code == 400:  # FastAPI could not read the body
         fault = FieldError("", "is not JSON that can be read", "Send JSON in UTF-8, of few levels and short numbers.")
-        return _answer(request, InvalidSpec.of([fault]))
+        return answer(request, InvalidSpec.of([fault]))
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     hint = "The routes are listed at /openapi.json." if error.status_code in {404, 405} else None
     problem = {
@@ -110,10 +111,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    answer = _answer(request, ServerError("The API failed.", hint="Its log tells more about this request id."))
+    broken = answer(request, ServerError("The API failed.", hint="Its log tells more about this request id."))
     # This one is sent from outside our middleware, which would have added the header.
-    answer.headers["X-Request-Id"] = str(request.scope.get("request_id"))
-    return answer
+    broken.headers["X-Request-Id"] = str(request.scope.get("request_id"))
+    return broken
 
 
 Handler = Callable[[Request, Any], Awaitable[JSONResponse]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -250,6 +250,24 @@ def test_a_body_of_unknown_length_is_cut_off_when_it_is_too_large(api: Api, meth
         headers = {"Authorization": f"Bearer {api.tokens['admin']}", "Content-Type": "application/json"}
         answer = httpx.request(method, url + path, content=endless(), headers=headers, timeout=120)
     _problem(answer, 413, "too_large")
+
+
+@pytest.mark.parametrize("token", [None, "nu_wrong"])
+@pytest.mark.parametrize("length", [{}, {"Content-Length": str(4 * 1024**2)}])
+def test_a_strangers_large_body_is_refused_before_it_is_read(
+    api: Api, token: str | None, length: dict[str, str]
+) -> None:
+    read = 0
+
+    async def large() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(4):
+            read += 1
+            yield b" " * 1024**2
+
+    headers = {"Content-Type": "application/json", **length}
+    _problem(api("POST", "/v1/jobs", token, content=large(), headers=headers), 401, "unauthenticated")
+    assert read == 0
 
 
 # --- without a database ---
