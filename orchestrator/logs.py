@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 
-_CHATTY = ("httpx", "httpcore", "kombu", "alembic", "amqp", "celery")
+_CHATTY = ("httpx", "httpcore", "kombu", "alembic", "amqp", "celery", "azure")
 
 
 def configure(service: str) -> None:
