@@ -9,12 +9,15 @@ from typing import Any
 from cloud_adapters.cluster.presets import presets
 from cloud_adapters.compute import Offer
 from orchestrator.domain.pods import PodSettings
-from orchestrator.domain.quantities import Gpu, parse_memory
+from orchestrator.domain.quantities import Gpu
 
 _GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 _REGION = "topology.kubernetes.io/region"
 _PRODUCT = "nvidia.com/gpu.product"
 _ANY = "GPU"
+_UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
+_UNITS |= {letter: 1000.0**power for power, letter in enumerate("MGTPE", 2)}
+_UNITS |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)}
 
 
 def offers(nodes: Iterable[Mapping[str, Any]], settings: PodSettings) -> tuple[Offer, ...]:
@@ -33,11 +36,12 @@ def _usable(node: Mapping[str, Any]) -> bool:
 
 def _shape(node: Mapping[str, Any], settings: PodSettings) -> tuple[float, int, Gpu | None, bool, str]:
     labels, free = node["metadata"].get("labels", {}), node["status"].get("allocatable", {})
-    count = max((int(free.get(name, 0)) for name in _GPU_RESOURCES), default=0)
+    count = max(int(quantity(free.get(name, "0"))) for name in _GPU_RESOURCES)
     preset = presets()[settings.preset]
     spot = any(labels.get(one["key"]) in one["values"] for one in preset["spot"])
     gpu = Gpu(_gpu_type(labels, preset), count) if count else None
-    return cpus(free.get("cpu", "0")), parse_memory(free.get("memory", "0")), gpu, spot, labels.get(_REGION, "")
+    cpu, memory = quantity(free.get("cpu", "0")), int(quantity(free.get("memory", "0")))
+    return cpu, memory, gpu, spot, labels.get(_REGION, "")
 
 
 def _gpu_type(labels: Mapping[str, str], preset: Mapping[str, Any]) -> str:
@@ -48,6 +52,10 @@ def _gpu_type(labels: Mapping[str, str], preset: Mapping[str, Any]) -> str:
     return labels.get(_PRODUCT, _ANY).removeprefix("NVIDIA-").removeprefix("Tesla-").upper()
 
 
-def cpus(amount: str) -> float:
-    """`3920m` as 3.92."""
-    return float(amount.removesuffix("m")) / 1000 if amount.endswith("m") else float(amount)
+def quantity(amount: str) -> float:
+    """An amount as Kubernetes writes it: `3920m` is 3.92, `1k` 1000, `16Gi` so many bytes.
+
+    Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+    """
+    number = amount.rstrip("numkKMGTPEi")
+    return float(number) * _UNITS[amount[len(number) :]]

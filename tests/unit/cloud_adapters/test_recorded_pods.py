@@ -1,4 +1,4 @@
-"""What the pods of a real cluster said of themselves (Kubernetes 1.36.2, containerd), as it was recorded."""
+"""What a real cluster (Kubernetes 1.36.2, containerd) said of its pods and nodes, as it was recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_adapters.cluster.capacity import quantity
 from cloud_adapters.cluster.reading import piece
 from cloud_adapters.compute import Phase
 from orchestrator.domain.state import Reason
@@ -24,6 +25,24 @@ SAYS = {
     "evicted, going": (Phase.RUNNING, None, False, ""),
     "evicted": (Phase.FAILED, Reason.PREEMPTED, False, "EvictionByEvictionAPI"),
 }
+
+
+@pytest.mark.parametrize(
+    ("amount", "found"),
+    [
+        ("2", 2),
+        ("3920m", 3.92),
+        ("1k", 1000),
+        ("1e3", 1000),
+        ("18290236Ki", 18290236 * 1024),
+        ("16Gi", 16 * 2**30),
+        ("1500M", 1.5e9),
+        ("2E", 2e18),
+        ("128974848000m", 128974848),
+    ],
+)
+def test_an_amount_is_read_as_kubernetes_writes_it(amount: str, found: float) -> None:
+    assert quantity(amount) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("name", PODS)
