@@ -1,4 +1,4 @@
-"""Fills a database with a history of jobs, as a busy installation has it after some months."""
+"""Fills a database with a history of jobs and attempts, as a busy installation has it after some months."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ UPDATE jobs SET
   finished_at = created_at + interval '1 second' * (2 + hashint8(id) % 10000 / 10.0 + 1000),
   pool_id = (SELECT min(id) FROM pools)
 """
+_WORKER = """
+INSERT INTO workers (pool_id, name, host, pid, slots, version) SELECT min(id), 'seeded', 'here', 1, 64, '0' FROM pools
+"""
+_ATTEMPTS = """
+INSERT INTO attempts (job_id, epoch, worker_id, pool_id, state, reason, token_hash, started_at, finished_at)
+SELECT j.id, 1, w.id, j.pool_id, j.state, j.reason, '', j.started_at, j.finished_at
+FROM jobs j, workers w WHERE w.name = 'seeded' ORDER BY j.finished_at
+"""
 _NAMES = "INSERT INTO job_names (workspace_id, name) SELECT DISTINCT workspace_id, name FROM jobs"
 _LABELS = """
 INSERT INTO job_labels (workspace_id, key, value, job_id)
@@ -44,10 +52,12 @@ def history(database: Database, workspace_id: int, count: int) -> None:
         _run(connection, _STATES)
         _run(connection, _LABELS)
         _run(connection, _NAMES)
+        _run(connection, _WORKER)
+        _run(connection, _ATTEMPTS)
         _run(connection, "ALTER TABLE jobs ENABLE TRIGGER USER")
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         _run(connection, "SET statement_timeout = 0")
-        for table in ("jobs", "job_labels"):
+        for table in ("jobs", "job_labels", "attempts"):
             _run(connection, f"VACUUM (FREEZE, ANALYZE) {table}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from orchestrator.domain.views import CreateToken
 from orchestrator.embedded.stack import Stack
@@ -28,6 +28,10 @@ _OPTIONS = (
 _SETTINGS = {"NEUTRINO_LEASE_SECONDS": "3", "NEUTRINO_GRACE_SECONDS": "0.5", "NEUTRINO_DRAIN_SECONDS": "5"}
 
 OpenAs = Callable[..., Page]
+
+# How long what must happen may take on a machine that does much else; what happens at once costs no more for it.
+_PATIENCE_MS = 60_000
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 # A module and not the session: while playwright is there, an event loop runs in this thread, and no test of another
@@ -72,7 +76,7 @@ def open_as(browser: Browser, site: Site) -> Iterator[OpenAs]:
         context = browser.new_context(**options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(_PATIENCE_MS)
 
         def complain(text: str) -> None:
             if not any(word in text for word in forgive):
