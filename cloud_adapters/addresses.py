@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -19,9 +20,14 @@ SYSTEM_FOLDERS = tuple(
     for text in ("/etc", "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib64", "/usr", "/run/secrets")
 )
 METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"})
-# Metadata services that live outside the link-local range: Azure's wire server, Alibaba, AWS over IPv6.
+# Metadata services outside the link-local range: Azure's wire server, Alibaba, Oracle, AWS and Google over IPv6.
 METADATA_ADDRESSES = frozenset(
-    ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")
+    ipaddress.ip_address(text)
+    for text in ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+)
+# IPv6 addresses whose last four bytes are an IPv4 address: mapped, translated, compatible, and NAT64.
+IPV4_INSIDE = tuple(
+    ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96")
 )
 
 
@@ -95,10 +101,18 @@ def allowed_folder(path: str, roots: tuple[Path, ...] | None) -> Path:
 def check_address(address: str) -> None:
     """Raises InvalidStore for link-local, metadata, unspecified and multicast addresses (SSRF targets)."""
     ip = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    if ip.is_link_local or ip.is_unspecified or ip.is_multicast or ip in METADATA_ADDRESSES:
-        raise InvalidStore(f"{address} is a link-local or metadata address, which no store may use")
+    for one in (ip, *_inside(ip)):
+        if one.is_link_local or one.is_unspecified or one.is_multicast or one in METADATA_ADDRESSES:
+            raise InvalidStore(f"{address} is a link-local or metadata address, which no store may use")
+
+
+def _inside(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 addresses that a gateway would make of an IPv6 address."""
+    if isinstance(ip, ipaddress.IPv6Address) and not ip.is_loopback:
+        if any(ip in network for network in IPV4_INSIDE):
+            yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if ip.sixtofour:
+            yield ip.sixtofour
 
 
 def check_endpoint(url: str) -> str:

@@ -214,6 +214,8 @@ class S3Store(CloudStore):
             raise AccessDenied(f"{what}: no AWS credentials were found.", hint=hint) from error
         except BotoCoreError as error:
             raise TransientStoreError(f"{what}: {error}") from error
+        except RecursionError as error:  # botocore asks where the bucket is, of the endpoint that has just not told
+            raise StoreError(f"{what}: the endpoint answers with redirections only.") from error
 
 
 def _info(key: str, size: int, etag: str) -> ObjectInfo:

@@ -65,6 +65,7 @@ def open_azure(uri: StoreUri) -> AzureStore:
         "retry_total": 0,
         "connection_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
+        "permit_redirects": False,  # the service sends none, and another's could lead anywhere
     }
     connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     try:

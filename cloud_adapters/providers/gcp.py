@@ -73,6 +73,7 @@ class GcsStore(CloudStore):
         super().__init__(uri.text, uri.bucket, uri.prefix)
         self.region = uri.options.get("region")  # for the tariff only
         self.client = client
+        client._http.max_redirects = 0  # noqa: SLF001 - the service sends none, and another's could lead anywhere
         self.origin = origin
         self.handle = client.bucket(uri.bucket)
         self._wire = Wire(origin)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cloud_adapters.addresses import check_endpoint, parse_store_uri
-from cloud_adapters.errors import InvalidStore
+from cloud_adapters.errors import InvalidStore, StoreError
 from cloud_adapters.registry import open_store
 
 
@@ -50,6 +53,8 @@ def test_the_environment_names_allowed_roots(tmp_path: Path, monkeypatch: pytest
         "http://169.254.169.254", "http://169.254.169.254:80/latest", "http://[fe80::1]", "http://[fd00:ec2::254]",
         "http://168.63.129.16", "http://100.100.100.200", "http://metadata.google.internal", "http://0.0.0.0:9000",
         "http://[::ffff:169.254.169.254]", "http://2852039166", "http://0xa9fea9fe", "http://0251.0376.0251.0376",
+        "http://[64:ff9b::a9fe:a9fe]", "http://[2002:a9fe:a9fe::]", "http://[::a9fe:a9fe]", "http://192.0.0.192",
+        "http://[::ffff:0:169.254.169.254]", "http://[fd20:ce::254]", "http://169.254.43518",
         "ftp://example.com", "http://user:pw@127.0.0.1", "http://", "nonsense", "http://127.0.0.1:99999", "http://[::]",
     ],
 )  # fmt: skip
@@ -58,8 +63,50 @@ def test_endpoints_that_no_store_may_use(url: str) -> None:
         check_endpoint(url)
 
 
-def test_loopback_is_an_endpoint() -> None:
-    assert check_endpoint("http://127.0.0.1:9000/") == "http://127.0.0.1:9000"
+def test_a_name_that_leads_to_a_metadata_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of its addresses is enough."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 443)) for ip in ("93.184.216.34", "169.254.169.254")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+    with pytest.raises(InvalidStore, match=r"169\.254\.169\.254"):
+        check_endpoint("https://innocent.example")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_no_store_is_led_elsewhere(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that redirects could lead to a metadata service after all: neither bytes nor control calls follow."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "a2V5")
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    paths: list[str] = []
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(307)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")  # type: ignore[attr-defined]
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815 - http.server's names
+
+        def log_message(self, *_args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = open_store(f"{scheme}://bucket?endpoint=http://127.0.0.1:{server.server_port}/account").inner
+        for call in (store.head, store.open):
+            with pytest.raises(StoreError):
+                call("key")
+        server.shutdown()
+    assert len(paths) >= 2
+    assert not [path for path in paths if "elsewhere" in path]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
+def test_loopback_is_an_endpoint(host: str) -> None:
+    assert check_endpoint(f"http://{host}:9000/") == f"http://{host}:9000"
 
 
 def test_unknown_options_are_named(tmp_path: Path) -> None:
