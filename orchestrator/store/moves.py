@@ -110,7 +110,7 @@ def _known(to: str) -> Cloud:
     try:
         return Cloud(to)
     except ValueError:
-        guess = nearest(to, list(Cloud))
+        guess = nearest(to, [cloud.value for cloud in Cloud])
         hint = f"Did you mean {guess!r}?" if guess else f"One of {', '.join(Cloud)}."
         raise InvalidSpec.of([FieldError("to", f"{to!r} is not a cloud", hint)]) from None
 
