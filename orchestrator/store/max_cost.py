@@ -30,14 +30,20 @@ def bill(job: Any) -> Bill | None:
     return None if job.max_cost_usd is None else Bill(job.spent_usd, job.max_cost_usd)
 
 
+# Only those that are over are locked: the others are being renewed meanwhile.
 _OVER = f"""
-    SELECT * FROM (
-      SELECT a.job_id, a.epoch, a.worker_id, j.max_cost_usd, {spent("j")} AS spent_usd
-      FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch AND a.state = 'RUNNING'
-      WHERE j.max_cost_usd IS NOT NULL AND j.finished_at IS NULL AND j.state = 'RUNNING'
-        AND a.asked IS DISTINCT FROM 'cancel'
-      ORDER BY j.id FOR NO KEY UPDATE OF j, a SKIP LOCKED
-    ) AS limited WHERE spent_usd >= max_cost_usd LIMIT 100
+    WITH over AS MATERIALIZED (
+      SELECT * FROM (
+        SELECT j.id, a.epoch, {spent("j")} AS spent_usd, j.max_cost_usd
+        FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch AND a.state = 'RUNNING'
+        WHERE j.max_cost_usd IS NOT NULL AND j.finished_at IS NULL AND j.state = 'RUNNING'
+          AND a.asked IS DISTINCT FROM 'cancel'
+      ) AS limited WHERE spent_usd >= max_cost_usd LIMIT 100
+    )
+    SELECT a.job_id, a.epoch, a.worker_id, over.spent_usd, over.max_cost_usd
+    FROM over JOIN jobs j ON j.id = over.id JOIN attempts a ON a.job_id = over.id AND a.epoch = over.epoch
+    WHERE j.state = 'RUNNING' AND a.state = 'RUNNING' AND a.asked IS DISTINCT FROM 'cancel'
+    ORDER BY j.id FOR NO KEY UPDATE OF j, a SKIP LOCKED
 """
 _STOP = "UPDATE attempts SET asked = 'cancel' WHERE job_id = :job_id AND epoch = :epoch"
 
