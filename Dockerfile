@@ -9,18 +9,17 @@ FROM ${NEUTRINO_IMAGE_BASE} AS build
 ENV PIP_CONSTRAINT=/src/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
-    PIP_NO_COMPILE=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # A package of the same name and needs but without code: what it needs is a layer that outlives changes of the code.
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY constraints.txt pyproject.toml LICENSE ./
 COPY orchestrator/version.py orchestrator/version.py
-RUN mkdir workers cloud_adapters migrations && python -m venv --without-pip /opt/neutrino
+RUN mkdir workers cloud_adapters migrations && touch README.md && python -m venv --without-pip /opt/neutrino
 
 # Everything is compiled here, because the root of a container is read-only. Some packages bring files for later versions
-# of Python, which do not compile and are not meant to.
+# of Python, which do not compile and are not meant to. Not by pip, whose compiled files carry the time of the build.
 FROM build AS needs-control-plane
-RUN python -m pip --python /opt/neutrino/bin/python install '.[server,aws,gcp,azure,otel]' \
+RUN python -m pip --python /opt/neutrino/bin/python install --no-compile '.[server,aws,gcp,azure,otel]' \
     && (python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib || true)
 
 FROM build AS needs-worker
@@ -34,7 +33,7 @@ RUN case "$NEUTRINO_LEARN" in \
       cuda) extras=worker,kube,aws,gcp,azure,otel,learn ;; \
       *) echo "NEUTRINO_LEARN is $NEUTRINO_LEARN; it can be cpu, cuda or none." >&2; exit 1 ;; \
     esac \
-    && python -m pip --python /opt/neutrino/bin/python install ".[$extras]" \
+    && python -m pip --python /opt/neutrino/bin/python install --no-compile ".[$extras]" \
     # A sixth of it all would be tests of these packages. Licences stay.
     && find /opt/neutrino/lib -type d '(' -name tests -o -name test ')' -not -path '*.dist-info/*' -prune -exec rm -r {} + \
     && find /opt/neutrino/lib -path '*/torch/bin/*' -not -name torch_shm_manager -delete \
@@ -43,7 +42,7 @@ RUN case "$NEUTRINO_LEARN" in \
 # The code, alone: a small layer on top of the large one, the same in both images.
 FROM build AS code
 COPY . .
-RUN python -m pip --python /opt/neutrino/bin/python install --no-deps . \
+RUN python -m pip --python /opt/neutrino/bin/python install --no-compile --no-deps . \
     && python -m compileall -qq --invalidation-mode unchecked-hash /opt/neutrino/lib
 
 # hadolint ignore=DL3006

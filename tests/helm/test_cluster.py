@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def test_install_test_upgrade_and_uninstall(core: client.CoreV1Api, namespace: s
 
     helm.uninstall(NAME, wait="watcher", timeout=PATIENCE_SECONDS)
     ours = f"app.kubernetes.io/instance={NAME}"
-    left = core.list_namespaced_pod(namespace, label_selector=ours).items
-    assert [pod.metadata.name for pod in left if pod.metadata.name != f"{NAME}-test"] == []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while left := core.list_namespaced_pod(namespace, label_selector=ours).items:  # workers drain
+        assert time.monotonic() < deadline, [pod.metadata.name for pod in left]
+        time.sleep(1)
     assert _password(core, namespace) == before
     assert core.list_namespaced_persistent_volume_claim(namespace, label_selector=ours).items

@@ -33,6 +33,13 @@ def test_what_runs_is_not_root_and_brings_no_build_tools() -> None:
     assert not re.search(r"\bpip\b|apt-get|USER root", final)
 
 
+def test_what_is_compiled_does_not_carry_the_time_of_the_build() -> None:
+    """pip reads PIP_NO_COMPILE=1 as "do compile", and what it compiles names the time of each source."""
+    installs = re.findall(r"pip .*\binstall (.*)", TEXT)
+    assert len(installs) == TEXT.count("--no-compile") >= 3
+    assert len(re.findall(r"compileall (.*)", TEXT)) == TEXT.count("--invalidation-mode unchecked-hash")
+
+
 def test_no_command_with_the_workers_credentials_runs_among_the_jobs() -> None:
     control_plane, _, worker = _final_stages().partition("AS worker")
     assert "\nHEALTHCHECK" in control_plane
