@@ -38,6 +38,10 @@ class Facts:
     queued: int
 
 
+_MISSED = {
+    "cluster": "No launcher of it sends heartbeats: nothing new starts there, and what runs there is not seen.",
+    "store": "Nobody has looked at it for a while.",
+}
 _PROCESSES = {"api": "API", "scheduler": "Scheduler"}
 
 
@@ -50,6 +54,14 @@ def parts(facts: Facts) -> Iterator[Concern]:
     for part in facts.components:
         if part.state == "broken":
             yield Concern("broken", f"{part.kind.capitalize()} {part.name}", part.detail, at=None)
+        if part.state == "silent" and part.kind in _MISSED:
+            yield Concern(
+                "broken",
+                f"{part.kind.capitalize()} {part.name} is silent",
+                f"{_MISSED[part.kind]} Last heard: {part.detail}",
+                link="/queues",
+                at=part.seen_at,
+            )
         if part.state == "gone" and part.kind in _PROCESSES:
             yield Concern(
                 "warning",

@@ -51,6 +51,11 @@ def test_when_all_is_well_nothing_is_said() -> None:
             "broken",
             "Store the-store gone",
         ),
+        (
+            {"components": (_part("scheduler"), _part("cluster", "silent", detail="1 launcher"))},
+            "broken",
+            "Cluster the-cluster is silent No launcher of it sends heartbeats",
+        ),
         ({"unclaimed": (Unclaimed("a100", 3, 40.0, 0, 0),)}, "broken", "has jobs and no worker"),
         ({"unclaimed": (Unclaimed("a100", 3, 40.0, 2, 1),)}, "broken", "3 jobs sent to it, the first 40s ago"),
         ({"overdue": 2}, "broken", "2 attempts run on leases that are over"),
