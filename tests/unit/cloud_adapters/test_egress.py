@@ -47,4 +47,4 @@ def test_a_price_says_where_it_comes_from_and_that_nobody_has_checked_it() -> No
     price = egress_price(GIB, EAST, Region("gcp"))
     assert price.source.startswith("https://aws.amazon.com/")
     assert price.checked == ""
-    assert "2026-06-02" in price.seconded
+    assert "2026-06-04" in price.seconded
