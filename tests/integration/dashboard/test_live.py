@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -119,3 +120,16 @@ def test_a_job_that_nobody_has_submitted_is_offered_to_nobody_to_run_again(
         connection.execute(text("UPDATE jobs SET kind = 'Transfer' WHERE id = :id"), {"id": decode("j", job)})
     assert "Migrate</summary>" not in browser.get(f"/jobs/{job}").text
     assert "Copy as" not in browser.get(f"/jobs/{job}/spec").text
+
+
+def test_the_form_for_tokens_allows_what_its_pattern_says_and_refuses_in_our_words(sign_in: SignIn) -> None:
+    admin = sign_in("admin")
+    page = admin.get("/admin/tokens").text
+    pattern = re.search(r'name="name" required pattern="([^"]+)"', page)
+    assert pattern is not None
+    for name in ("ci", "ci-2", "ci.prod", "ci_2", "-ci"):
+        answer = admin.post("/admin/tokens", data={"csrf": csrf(admin), "name": name, "user": "ci"})
+        allowed = re.fullmatch(pattern[1], name) is not None
+        assert answer.status_code == (201 if allowed else 422), name
+    given = {"csrf": csrf(admin), "name": "late", "user": "ci", "expires_in_days": "soon"}
+    assert "must be a whole number" in admin.post("/admin/tokens", data=given).text
