@@ -226,14 +226,15 @@ class Launching:
         job = flight.work.rpartition("-")[0]
         asked: set[str] = set()
         while not flight.unwanted:
-            there = [
-                name
+            there = {
+                name: sorted({piece.place for piece in status.pieces if piece.place and not piece.phase.over})
                 for name, status in compute.inventory().items()
                 if name != flight.work and name.rpartition("-")[0] == job and not status.gone
-            ]
+            }
             if not there:
                 return
-            flight.say(Reason.POD_STARTING, f"Waiting until the pods of {', '.join(there)} are gone.")
+            left = [f"{name} ({', '.join(places)})" if places else name for name, places in there.items()]
+            flight.say(Reason.POD_STARTING, f"Waiting until the pods of {', '.join(left)} are gone.")
             speak()
             for name in set(there) - asked:
                 try:

@@ -15,7 +15,9 @@ from cloud_adapters.cluster.api import KubeApi, Query
 from cloud_adapters.cluster.compute import KubernetesCompute
 from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Work
+from cloud_adapters.compute_testing import until
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef, PodSettings
+from orchestrator.domain.protocol import PodWait
 from tests.kube.cluster import NAMESPACE, Cluster
 from workers.clearing import Ground
 from workers.flight import Flight, Launching
@@ -79,3 +81,25 @@ def test_a_job_that_nobody_sees_is_cleared_as_well(cluster: Cluster) -> None:
 
     asyncio.run(clear())
     assert cluster.objects.all("jobs") == []
+
+
+def test_an_attempt_waits_for_the_pods_of_the_one_before_and_says_where_they_are(cluster: Cluster) -> None:
+    cluster.behaviour.creates, cluster.behaviour.runs = True, False
+    compute, stop = KubernetesCompute(api_of(cluster), SPOT), threading.Event()
+    thread = threading.Thread(target=compute.watch, args=(lambda _name: None, stop), daemon=True)
+    thread.start()
+    compute.launch(work())
+    until(lambda: (status := compute.status("j-1-1")) is not None and status.pieces and status.pieces[0].place)
+    flight, said = Flight("j-1.2"), list[PodWait | None]()
+
+    async def launch() -> None:
+        await Launching({}, 1.0, 1.0).launch(
+            flight, work(name="j-1-2"), compute, asyncio.to_thread, lambda: said.append(flight.wait)
+        )
+
+    asyncio.run(launch())
+    assert said[0] is not None
+    assert said[0].message == "Waiting until the pods of j-1-1 (node-1) are gone."
+    status = compute.status("j-1-1")
+    assert status is None or status.gone
+    stop.set()
