@@ -16,6 +16,8 @@ from orchestrator.embedded.errors import PortBusy
 _CHOICE = range(20_000, 32_000)
 _ATTEMPTS = 200
 
+_claimed: set[int] = set()
+
 
 def _fault(port: int, host: str) -> str | None:
     """Why no server could listen on the port now, or None when one could. A moment later it may be otherwise."""
@@ -27,6 +29,20 @@ def _fault(port: int, host: str) -> str | None:
         except OSError as error:
             return error.strerror or str(error)
     return None
+
+
+def _claim(port: int) -> bool:
+    """Keep a port from other processes that choose one, for as long as this process lives: until a server listens on
+    it, nothing else would. By an abstract name (unix(7)), which is seen where the port is."""
+    if port not in _claimed:
+        with socket.socket(socket.AF_UNIX) as name:
+            try:
+                name.bind(f"\0neutrino-port-{port}")
+            except OSError:
+                return False
+            name.detach()  # open until the process ends
+        _claimed.add(port)
+    return True
 
 
 def choose(remembered: Path, wanted: int | None = None, *, host: str = "127.0.0.1", usual: Sequence[int] = ()) -> int:
@@ -44,7 +60,7 @@ def choose(remembered: Path, wanted: int | None = None, *, host: str = "127.0.0.
     last = folder.read(remembered)
     known = [int(last)] if last and last.isdecimal() else []
     candidates = itertools.chain(known, usual, random.sample(_CHOICE, _ATTEMPTS))
-    port = next((port for port in candidates if not _fault(port, host)), None)
+    port = next((port for port in candidates if not _fault(port, host) and _claim(port)), None)
     if port is None:
         fault = _fault(_CHOICE.start, host) or "many were tried"
         raise PortBusy(f"No free port was found on {host}: {fault}.", hint="Choose another address or port.")
