@@ -312,7 +312,8 @@ class Launcher:
             try:
                 await self._move(compute.look_around)
             except ComputeError as error:
-                log.warning("%s", error)
+                if compute.silent_since is None:  # otherwise it was said when the silence began
+                    log.warning("%s", error)
             for name in {*compute.inventory(), *(flight.work for flight in self._flights.values())}:
                 self._consider(name)
             self._exchange.slot_freed()
