@@ -117,9 +117,10 @@ def estimate(
     if output in {Format.JSON, Format.YAML}:
         emit_data(asdict(found), output)
         return
+    there = found.total_bytes - found.bytes_to_move
     fields: list[tuple[str, Any]] = [
         ("Size", f"{size(found.total_bytes)} in {found.files} files"),
-        ("To move", f"{size(found.bytes_to_move)}; the destination holds the rest"),
+        ("To move", size(found.bytes_to_move) + (f"; the destination holds {size(there)}" if there else "")),
         ("Time", f"about {duration(found.seconds)} at an assumed {speed(found.rate)}"),
         ("Egress", _price(found.cost)),
     ]
