@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -25,17 +25,12 @@ _SETTINGS = {
 @pytest.fixture(scope="module")
 def whole_site(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Postgres, Redis, the API, two schedulers, two workers with four slots each."""
-    before = dict(os.environ)
-    os.environ.update(_SETTINGS)
-    try:
-        with (
-            Stack(server_folder / request.path.stem, workers=2, schedulers=2, slots=4) as stack,
-            Client(stack.url, stack.admin_token) as client,
-        ):
-            yield Site(stack, client)
-    finally:
-        for name in _SETTINGS.keys() - before.keys():
-            del os.environ[name]
+    with (
+        mock.patch.dict("os.environ", _SETTINGS),
+        Stack(server_folder / request.path.stem, workers=2, schedulers=2, slots=4) as stack,
+        Client(stack.url, stack.admin_token) as client,
+    ):
+        yield Site(stack, client)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Cli:
         return subprocess.run(
             [sys.executable, "-m", "orchestrator.cli", *arguments],
             env=self.environment | environment, cwd=self.folder, input=stdin, capture_output=True, text=True,
-            timeout=90, check=False,
+            timeout=180, check=False,
         )  # fmt: skip
 
     def on_a_terminal(self, *arguments: str, **environment: str) -> str:
@@ -74,11 +74,13 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture
-def neutrino(stack: Stack, tmp_path: Path) -> Cli:
+def program(tmp_path: Path) -> Cli:
+    """`neutrino` as somebody has it who has not pointed it anywhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
-    own = {
-        "NEUTRINO_CONFIG": str(tmp_path / "config.json"),
-        "NEUTRINO_API_URL": stack.url,
-        "NEUTRINO_TOKEN": stack.admin_token,
-    }
-    return Cli(kept | own, tmp_path)
+    return Cli(kept | {"NEUTRINO_CONFIG": str(tmp_path / "config.json")}, tmp_path)
+
+
+@pytest.fixture
+def neutrino(stack: Stack, program: Cli) -> Cli:
+    program.environment |= {"NEUTRINO_API_URL": stack.url, "NEUTRINO_TOKEN": stack.admin_token}
+    return program
