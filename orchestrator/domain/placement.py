@@ -183,12 +183,12 @@ def _verdict(shape: Shape, pool: PoolState, load: Haul, *, elsewhere: bool) -> s
 def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = free) -> Decision:
     """The pools that can run `shape`, best first: see `_preference`. `pools` are all there are.
 
-    A job that was moved to a cloud stays there as long as a pool of it that fits has workers; then, and only then, it
-    goes elsewhere.
+    A job that was moved to a cloud stays there as long as a pool of it that fits has workers which do not drain; then,
+    and only then, it goes elsewhere.
     """
     hauls = _hauls(shape, pools, prices)
     fitting = [pool for pool in pools if _misfit(shape, pool) is None]
-    there = [pool for pool in fitting if pool.cloud == shape.moved_to and pool.workers]
+    there = [pool for pool in fitting if pool.cloud == shape.moved_to and pool.slots]
     chosen = there or fitting
     considered = tuple(
         Considered(

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 RING_AGAIN_SECONDS = 2.0
 """A dispatched job that nobody has claimed for so long although slots are free is rung for again."""
 WITHDRAW_SECONDS = 30.0
-"""A dispatched job goes back to the queue when its pool has had no worker for so long."""
+"""A dispatched job goes back to the queue after so long in a pool that has no worker, or only such as drain."""
 REBALANCE_SECONDS = 2.0
 """A dispatched job leaves a busy pool for a free slot elsewhere after so long; short jobs have been claimed by then."""
 ACTOR = "reconciler"
@@ -43,11 +43,11 @@ def stop_dear(database: Database) -> int:
 
 
 def withdraw(database: Database) -> int:
-    """Take dispatched jobs back from pools without workers; returns how many."""
+    """Take dispatched jobs back from pools whose workers are gone or drain; returns how many."""
     with database.transaction() as connection:
-        empty = [pool for pool in pools.states(connection) if pool.dispatched and not pool.workers]
+        empty = [pool for pool in pools.states(connection) if pool.dispatched and not pool.slots]
         waiting = queue.stranded(connection, empty, WITHDRAW_SECONDS)
-        message = "Its pool lost all of its workers before it ran; looking for another place."
+        message = "Its pool has no worker left that takes jobs; looking for another place."
         return len(queue.withdraw(connection, [one.job_id for one in waiting], Reason.POOL_GONE, message, ACTOR))
 
 

@@ -93,8 +93,8 @@ def follow(connection: Connection) -> int:
 _KEPT = f"""
     SELECT a.job_id, p.id AS pool_id, p.name, array_agg(w.id) AS workers
     FROM attempts a JOIN pools p ON p.id = a.bound_for
-    JOIN workers w ON w.pool_id = p.id AND NOT w.draining
-      AND {ONLINE}
+    LEFT JOIN clusters c ON c.id = p.cluster_id
+    JOIN workers w ON w.pool_id = p.id AND NOT w.draining AND c.draining IS NOT TRUE AND {ONLINE}
     WHERE (a.job_id, a.epoch) IN (
       SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:epochs AS int[]))) AND a.reason = :reason
     GROUP BY a.job_id, p.id, p.name

@@ -91,7 +91,7 @@ def _worth_it(shared: int, size: int) -> bool:
 
 def _open(decision: Decision, target: Cloud, *, running: bool) -> PoolState:
     """The best pool on a cloud; one that is full makes no job stop that runs elsewhere."""
-    there = [pool for pool in decision.pools if pool.cloud == target and pool.workers]
+    there = [pool for pool in decision.pools if pool.cloud == target and pool.slots]
     tried = [one.model_dump(include={"pool", "verdict"}) for one in decision.considered]
     if not there:
         reasons = " ".join(f"{one.pool}: {one.verdict}." for one in decision.considered)

@@ -121,6 +121,16 @@ def test_jobs_are_withdrawn_from_a_pool_that_has_long_had_no_worker(
     assert (row.state, row.reason) == (("QUEUED", "pool_gone") if taken else ("DISPATCHED", "placed"))
 
 
+def test_jobs_are_withdrawn_from_a_pool_whose_workers_all_drain(plane: Plane) -> None:
+    plane.worker()
+    (job,) = plane.submit()
+    plane.dispatch()
+    plane.sql("UPDATE workers SET draining = true")
+    _age_dispatched(plane, 60)
+    assert reconciler.withdraw(plane.database) == 1
+    assert (plane.job(job).state, plane.job(job).reason) == ("QUEUED", "pool_gone")
+
+
 def test_a_withdrawn_job_finds_another_pool(plane: Plane) -> None:
     plane.worker()
     (job,) = plane.submit()

@@ -10,10 +10,11 @@ from sqlalchemy import text
 from orchestrator.domain.errors import Conflict, LeaseLost, NoPlace
 from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.placement import Shape
+from orchestrator.domain.pods import ClusterKind, CreateCluster
 from orchestrator.domain.protocol import ArtifactUpload, Resumed, Skipped
 from orchestrator.domain.spec import Checkpoints, Cloud, Placement
 from orchestrator.domain.state import JobState, Reason
-from orchestrator.store import ahead, attempts, checkpoints, explain, moves, queue, recovery, standby
+from orchestrator.store import ahead, attempts, checkpoints, clusters, explain, moves, queue, recovery, standby
 from orchestrator.store.fence import Holder
 from tests.integration.store.plane import Plane, command, upload
 
@@ -93,6 +94,23 @@ def test_a_slot_is_kept_for_a_job_that_is_on_its_way(plane: Plane, workers: dict
         _move(plane, second, "gcp")
     plane.report(workers["aws"], attempt, Reason.MIGRATING)
     assert [one.attempt for one in plane.claim(workers["gcp"])] == [str(AttemptId(attempt.job_id, 2))]
+
+
+def test_a_job_that_stops_to_go_where_a_cluster_drains_by_then_goes_elsewhere(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    attempt = _running(plane, workers)
+    _move(plane, attempt, "gcp")
+    with plane.database.transaction() as connection:
+        clusters.create(connection, CreateCluster(name="kube", kind=ClusterKind.KUBECONFIG))
+        clusters.drain(connection, "kube", draining=True)
+    plane.sql("UPDATE pools SET cluster_id = (SELECT id FROM clusters) WHERE name = 'gcp'")
+    plane.report(workers["aws"], attempt, Reason.MIGRATING)
+    assert (plane.job(attempt.job_id).state, plane.job(attempt.job_id).reason) == ("QUEUED", "migrating")
+    plane.dispatch()
+    assert [one.attempt for one in plane.claim(workers["aws"])] == [str(AttemptId(attempt.job_id, 2))]
+    with pytest.raises(NoPlace, match="gcp: fits, but its workers are draining"):
+        _move(plane, AttemptId(attempt.job_id, 2), "gcp")
 
 
 def test_a_job_runs_on_while_a_copy_goes_ahead_and_follows_when_it_has_arrived(

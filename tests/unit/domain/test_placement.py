@@ -32,6 +32,7 @@ BUSY_SPOT = _pool("busy", id=4, spot=True, running=4)
 EMPTY = _pool("empty", workers=0, slots=0)
 DRAINING = _pool("draining", workers=2, slots=0)
 GONE = _pool("gone", cloud="gcp", workers=0, slots=0)
+LEAVING = _pool("leaving", cloud="gcp", slots=0)
 HEAVY = Freight(size=3 * 1024**3, stores=("gs://b",))
 
 FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
@@ -61,6 +62,7 @@ FITS: list[tuple[str, Shape, list[PoolState], list[str]]] = [
     ("moved: there and nowhere else", Shape(clouds=(Cloud.AWS,), moved_to=Cloud.GCP), [T4, TWO_T4], ["t4x2"]),
     ("moved, also out of a pool", Shape(pool="t4", moved_to=Cloud.GCP), [T4, TWO_T4], ["t4x2"]),
     ("moved, and nobody is there", Shape(clouds=(Cloud.LOCAL,), moved_to=Cloud.GCP), [GONE, CPU], ["cpu", "gone"]),
+    ("moved, and all are leaving there", Shape(moved_to=Cloud.GCP), [LEAVING, CPU], ["cpu", "leaving"]),
     ("moved, and nothing there fits", Shape(gpu="A100", moved_to=Cloud.GCP), [T4, TWO_T4], []),
     ("who has refused comes last", Shape(refused_by=("a",)), [_pool("a"), _pool("b", running=3)], ["b", "a"]),
     (
