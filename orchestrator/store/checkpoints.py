@@ -18,6 +18,8 @@ _COMMITTED = """
     WHERE c.job_id = :job AND c.epoch = :epoch AND c.kind = 'checkpoint' AND r.store = :store AND r.prefix = :prefix
       AND c.digest = decode(:digest, 'hex')
 """
+# Before the statement that looks who reads them: a job that is being submitted may just be taking one as its input.
+_HOLD = "SELECT FROM artifacts WHERE job_id = :job AND kind = 'checkpoint' ORDER BY id FOR UPDATE"
 # Of every store the newest one stays as well: when a cloud is lost, what another one has is what the job goes on from.
 # One that is just being copied stays until that has ended, and one that a job reads until that job has. Copies in other
 # stores than the worker's wait as garbage.
@@ -56,6 +58,7 @@ def commit(connection: Connection, attempt: AttemptId, step: int, upload: Artifa
         return known, []
     made = artifacts.insert(connection, "checkpoint", attempt, upload, step)
     connection.execute(text(_GRANTED), named)
+    connection.execute(text(_HOLD), {"job": attempt.job_id})
     values = {"job": attempt.job_id, "store": upload.store, "keep": Checkpoints().keep}
     return made, list(connection.execute(text(_SUPERSEDED), values).scalars())
 

@@ -45,7 +45,7 @@ class Doubted(NamedTuple):
     store: str
 
 
-_KEEP = "SELECT id FROM artifacts WHERE id = ANY(CAST(:ids AS bigint[])) FOR KEY SHARE"
+_KEEP = "SELECT id FROM artifacts WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR KEY SHARE"
 
 
 def pin(connection: Connection, workspace_id: int, specs: Iterable[JobSpec]) -> dict[str, Pinned]:
@@ -178,7 +178,8 @@ def require(connection: Connection, job_id: int) -> None:
         WHERE i.job_id = :job AND c.id IS NULL ORDER BY i.name
     """
     keep_them = """
-        SELECT FROM artifacts WHERE id IN (SELECT artifact_id FROM job_inputs WHERE job_id = :job) FOR KEY SHARE
+        SELECT FROM artifacts WHERE id IN (SELECT artifact_id FROM job_inputs WHERE job_id = :job)
+        ORDER BY id FOR KEY SHARE
     """
     connection.execute(text(keep_them), {"job": job_id})
     if gone := list(connection.execute(text(statement), {"job": job_id}).scalars()):

@@ -41,6 +41,8 @@ _JOB = """
 """
 # A statement of its own: one that waits for a claim would see the job as it is then, and its attempts as they were.
 _HOLD = "SELECT FROM jobs WHERE id = :id FOR NO KEY UPDATE"
+# Before what it has published: an attempt that commits a checkpoint takes the two in this order.
+_HOLD_ATTEMPT = "SELECT FROM attempts WHERE job_id = :id AND state = 'RUNNING' FOR NO KEY UPDATE"
 
 
 def plan(
@@ -164,6 +166,7 @@ def begin(
     """Send a job on its way to the cloud `to`, as `plan` finds it now; raises what that raises. For one that runs a
     slot is kept there; where that is worth it, it stops only once a copy of its newest checkpoint has gone ahead."""
     connection.execute(text(_HOLD), {"id": job_id})
+    connection.execute(text(_HOLD_ATTEMPT), {"id": job_id})
     view, pool = plan(connection, job_id, to, prices, rate, shared)
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     shape = Shape.model_validate_json(job.shape).model_copy(update={"moved_to": Cloud(view.target), "refused_by": ()})

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from orchestrator.api.routes.protocol import heartbeat
 from orchestrator.domain.errors import Conflict, ServerUnavailable
+from orchestrator.domain.freight import free
 from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, PodWait, Report
 from orchestrator.domain.spec import Checkpoints, Cloud, Outputs, Placement
@@ -334,6 +335,45 @@ def test_a_checkpoint_that_is_superseded_while_its_copy_begins_is_left_out(plane
             _until_blocked(plane)
         assert late.result(timeout=120) == 0
     assert replicate() == 1, "the newer one is copied"
+
+
+def test_a_checkpoint_that_a_job_has_just_begun_to_read_is_not_superseded(plane: Plane) -> None:
+    attempt = plane.running(plane.worker(), command(checkpoints=Checkpoints(keep=1)))
+
+    def commit(step: int) -> int:
+        with plane.database.transaction() as connection:
+            return checkpoints.commit(connection, attempt, step, upload(attempt, plane.workspace, f"c{step}"))[0]
+
+    read = commit(1)
+    reader = command(inputs={"state": f"artifact://{encode('a', read)}"})
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            jobs.submit(connection, plane.workspace, "ada", [reader])
+            committing = threads.submit(commit, 2)
+            _until_blocked(plane)
+        committing.result(timeout=120)
+    assert [row.artifact_id for row in plane.sql("SELECT artifact_id FROM job_inputs")] == [read]
+
+
+def test_a_move_and_a_commit_of_a_checkpoint_take_their_locks_in_one_order(plane: Plane) -> None:
+    plane.pool("gcp", cloud="gcp", store="gs://bucket")
+    worker = plane.worker()
+    plane.worker("gcp")
+    attempt = plane.running(worker, command(placement=Placement(clouds=(Cloud.LOCAL,))))
+    with plane.database.transaction() as connection:
+        checkpoints.commit(connection, attempt, 1, upload(attempt, plane.workspace, "c1"))
+
+    def move() -> str:
+        with plane.database.transaction() as connection:
+            return moves.begin(connection, attempt.job_id, "gcp", free, 1.0, "ada", shared=1).target
+
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            hold(connection, Holder(worker), [attempt])
+            moving = threads.submit(move)
+            _until_blocked(plane)
+            connection.execute(text("SELECT FROM artifacts FOR UPDATE NOWAIT"))  # the move has none of them
+        assert moving.result(timeout=120) == "gcp"
 
 
 def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_model(plane: Plane) -> None:
