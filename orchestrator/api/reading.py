@@ -128,11 +128,11 @@ class _Presence:
         self._next = time.monotonic() + min(LONG_SECONDS, settings.current().stale_seconds / 4)
 
     def tell(self) -> None:
-        """Say that it still reads."""
+        """Say that it still reads. A database that is away or busy does not stop it: it is told the next time."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + readers.LIVES_SECONDS / 3
-        with self._copy.db.transaction() as connection:
+        with suppress(ServerUnavailable), self._copy.db.transaction() as connection:
             if self._row is None:
                 self._row = readers.begin(connection, decode("a", self._copy.artifact_id), self._copy.place.store)
             else:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from cloud_adapters.artifacts import publish
+from cloud_adapters.artifacts import publish, read_manifest
 from cloud_adapters.registry import open_store
+from orchestrator.api import reading
+from orchestrator.domain.transfer import Place
 from orchestrator.scheduler.dispatcher import dispatch
+from orchestrator.store.session import Database
 from tests.integration.api.client import DOCUMENT, Api
 
 CONTENT = b"weights" * 1000
@@ -48,6 +51,18 @@ def test_a_file_is_downloaded_with_the_hash_to_compare_it_with(api: Api, publish
     assert answer.headers["x-content-sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert answer.headers["content-length"] == str(len(CONTENT))
     assert api("GET", f"/v1/artifacts/{published['id']}/files/sub/empty.txt", "viewer").content == b""
+
+
+def test_a_long_download_goes_on_while_the_database_is_away(
+    published: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LONG_SECONDS", 0.0)
+    prefix = published["folder"].relative_to(tmp_path / "store").as_posix()
+    place = Place(store=published["replicas"][0]["store"], prefix=prefix)
+    away = Database("postgresql://nobody@127.0.0.1:1/none")
+    copy = reading.Copy(away, 1, published["id"], place)
+    _, body = copy.stream(read_manifest(open_store(place.store), place.prefix), "model.safetensors")
+    assert b"".join(body) == CONTENT
 
 
 def test_an_artifact_shows_its_manifest_and_its_replicas(api: Api, published: dict[str, Any]) -> None:
