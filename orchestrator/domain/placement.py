@@ -204,9 +204,14 @@ def place(shape: Shape, pools: Sequence[PoolState], prices: Prices = free) -> De
     return Decision(tuple(sorted(chosen, key=lambda pool: _preference(shape, pool, hauls[pool.id]))), considered)
 
 
+def regions(pools: Sequence[PoolState]) -> dict[str, Region]:
+    """Where the stores of these pools are."""
+    return {pool.store: Region(pool.cloud, pool.region) for pool in pools}
+
+
 def _hauls(shape: Shape, pools: Sequence[PoolState], prices: Prices) -> dict[int, Haul]:
     """What has to be moved to each pool, by its id."""
-    known = {pool.store: Region(pool.cloud, pool.region) for pool in pools}
+    known = regions(pools)
     return {pool.id: haul(shape.freight, pool.store, known, prices) for pool in pools}
 
 

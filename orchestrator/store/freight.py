@@ -8,6 +8,20 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.freight import Freight, together
 
+_NEWEST = """
+    SELECT c.size, ARRAY(
+      SELECT r.store FROM replicas r WHERE r.artifact_id = c.id AND r.state = 'verified') AS stores
+    FROM artifacts c WHERE c.job_id = :job AND c.kind = 'checkpoint'
+    ORDER BY c.epoch DESC, c.step DESC, c.id DESC LIMIT 1
+"""
+
+
+def checkpoint(connection: Connection, job_id: int) -> tuple[Freight, ...]:
+    """The newest checkpoint of a job alone: of what it carries, this is what changes while it runs."""
+    rows = connection.execute(text(_NEWEST), {"job": job_id})
+    return tuple(Freight(size=row.size, stores=tuple(row.stores)) for row in rows)
+
+
 _CARRIED = """
     SELECT c.job_id, c.size, ARRAY(
       SELECT r.store FROM replicas r WHERE r.artifact_id = c.artifact_id AND r.state = 'verified') AS stores

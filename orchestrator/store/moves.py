@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import Conflict, FieldError, InvalidSpec, NoPlace, nearest
-from orchestrator.domain.freight import Prices
+from orchestrator.domain.freight import Prices, haul
 from orchestrator.domain.ids import encode
 from orchestrator.domain.moves import MoveView
-from orchestrator.domain.placement import Decision, PoolState, Shape, place
+from orchestrator.domain.placement import Decision, PoolState, Shape, place, regions
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.state import JobState, Reason
@@ -64,11 +64,13 @@ def plan(
             "freight": freight.carried(connection, [job_id]).get(job_id, ()),
         }
     )
-    decision = place(shape, pools.states(connection), prices)
+    states = pools.states(connection)
+    decision = place(shape, states, prices)
     pool = _open(decision, target, running=job.state == JobState.RUNNING)
     load = next(one for one in decision.considered if one.pool == pool.name)
-    early = load.bytes_to_move if job.state == JobState.RUNNING and _worth_it(shared, load.bytes_to_move) else 0
-    again = load.bytes_to_move - shared if early else 0
+    saved = haul(freight.checkpoint(connection, job_id), pool.store, regions(states), prices)
+    early = saved.bytes if job.state == JobState.RUNNING and _worth_it(shared, saved.bytes) else 0
+    again = max(early - shared, 0)
     view = MoveView(
         job=encode("j", job_id),
         source=job.cloud,
@@ -78,8 +80,8 @@ def plan(
         step=job.step,
         bytes_to_move=load.bytes_to_move + again,
         bytes_ahead=early,
-        egress_usd=load.egress_usd * (1 + (again / early if early else 0)),
-        downtime_seconds=round((again if early else load.bytes_to_move) / rate + START_SECONDS, 1),
+        egress_usd=load.egress_usd + (saved.usd * again / early if early else 0),
+        downtime_seconds=round((load.bytes_to_move - early + again) / rate + START_SECONDS, 1),
         considered=decision.considered,
         message=_message(job, target, early),
     )

@@ -12,6 +12,7 @@ from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.placement import Shape
 from orchestrator.domain.pods import ClusterKind, CreateCluster
 from orchestrator.domain.protocol import ArtifactUpload, Resumed, Skipped
+from orchestrator.domain.quantities import GIB
 from orchestrator.domain.spec import Checkpoints, Cloud, Placement
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.store import ahead, attempts, checkpoints, clusters, explain, moves, queue, recovery, standby
@@ -145,6 +146,37 @@ def test_a_job_runs_on_while_a_copy_goes_ahead_and_follows_when_it_has_arrived(
     assert follow() == 1
     assert plane.heartbeat(workers["aws"], attempt).move == (str(attempt),)
     assert follow() == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "inputs", "state", "shared", "planned"),
+    [(True, 1, 5, 4, (1, 0, 1)), (False, 100, 10, 9, (111, 10, 101))],
+    ids=["the checkpoint is there", "the checkpoint is small beside the inputs"],
+)
+def test_only_of_the_checkpoint_a_part_goes_ahead(
+    plane: Plane,
+    workers: dict[str, int],
+    *,
+    there: bool,
+    inputs: int,
+    state: int,
+    shared: int,
+    planned: tuple[int, int, int],
+) -> None:
+    maker = _running(plane, workers)
+    made = upload(maker, plane.workspace).model_copy(update={"store": STORES["aws"], "size": inputs * GIB})
+    plane.report(workers["aws"], maker, output=made)
+    (data,) = plane.sql("SELECT id FROM artifacts")
+    attempt = _running(plane, workers, inputs={"data": f"artifact://{encode('a', data.id)}"})
+    newest = _checkpoint(plane, attempt, 7, size=state * GIB)
+    if there:
+        _copy(plane, newest, "gcp")
+    with plane.database.transaction() as connection:
+        view, _ = moves.plan(connection, attempt.job_id, "gcp", prices, RATE, shared=shared * GIB)
+    moved, early, late = planned
+    assert (view.bytes_to_move / GIB, view.bytes_ahead / GIB) == (moved, early)
+    assert view.egress_usd == pytest.approx(0.09 * moved)
+    assert view.downtime_seconds == round(late * GIB / RATE + moves.START_SECONDS, 1)
 
 
 def test_a_copy_that_nobody_makes_holds_no_job_up(plane: Plane, workers: dict[str, int]) -> None:
