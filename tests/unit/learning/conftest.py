@@ -43,6 +43,7 @@ class MemoryRun:
     ) -> None:
         self.params = params
         self.dataset = dataset
+        self.inputs: Mapping[str, Path] = {}
         self.output_dir = folder / "output"
         self.resume_dir = resume.folder if resume else None
         self.resume_step = resume.step if resume else None
