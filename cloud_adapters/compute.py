@@ -51,13 +51,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Some work with its pieces, in order; none while nothing has been made of it yet. `why` says what stands in the
-    way of that, `doomed` that somebody has deleted it."""
+    """Some work with its pieces, in order: as many as are `wanted`, or fewer while they are being made. `why` says what
+    stands in the way of those that lack, `doomed` that somebody has deleted it."""
 
     name: str
     pieces: tuple[Piece, ...] = ()
     why: str = ""
     doomed: bool = False
+    wanted: int = 1
 
     @property
     def gone(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cloud_adapters.compute import Compute, Phase, Status, Work
@@ -48,7 +48,7 @@ class Flight:
         self.verdict: Ending | None = None
         self.wait: PodWait | None = None
         self._told: PodWait | None = None
-        self._had_pieces = False
+        self._had_pieces = self._begun = False
         self.seen = False
         self._ended_at: int | None = None
         self._lacking_since: float | None = None
@@ -91,6 +91,9 @@ class Flight:
         if status is not None:
             self.seen = True
             self._had_pieces |= bool(status.pieces)
+            self._begun |= len(status.pieces) >= status.wanted or any(piece.phase.over for piece in status.pieces)
+            if self._begun:
+                status = replace(status, why="")  # old news: events outlive what they tell of
         if self._ended(status):
             if self._ended_at is None:
                 self._ended_at = beats
@@ -141,12 +144,14 @@ class Flight:
         told = status.telling
         stuck = told is not None and told.phase is Phase.STARTING and told.reason is not Reason.POD_STARTING
         self._stuck_since = (self._stuck_since or clock()) if stuck else None
-        if told is None:
-            text = f"Kubernetes makes no pod: {status.why}" if status.why else "Waiting for its pod."
-            refused = Reason.QUOTA_EXCEEDED if _lacks(status) else Reason.POD_REFUSED
-            self.say(refused if status.why else Reason.POD_STARTING, text)
-        elif told.hopeless and told.reason is not None:
+        if told is not None and told.hopeless and told.reason is not None:
             self.verdict = (told.reason, told.message, None)
+        elif status.why:
+            made = f"only {len(status.pieces)} of {status.wanted} pods" if status.pieces else "no pod"
+            refused = Reason.QUOTA_EXCEEDED if _no_quota(status) is not None else Reason.POD_REFUSED
+            self.say(refused, f"Kubernetes makes {made}: {status.why}")
+        elif told is None:
+            self.say(Reason.POD_STARTING, "Waiting for its pod.")
         elif told.phase is Phase.RUNNING:
             places = sorted({piece.place for piece in status.pieces if piece.place})
             self.say(Reason.CLAIMED, f"Running in {self.work} on {', '.join(places)}.")
@@ -157,10 +162,15 @@ class Flight:
 def _lacks(status: Status) -> tuple[Reason, float] | None:
     """What there is not enough of here for a job that has not begun, and for how many seconds it waits for that at
     most, however patient its pool is."""
+    if (most := _no_quota(status)) is not None:
+        return Reason.QUOTA_EXCEEDED, most
     told = status.telling
-    if told is not None:
-        return (Reason.NO_CAPACITY, math.inf) if told.reason is Reason.UNSCHEDULABLE else None
-    return next(((Reason.QUOTA_EXCEEDED, most) for words, most in _QUOTAS.items() if words in status.why), None)
+    return (Reason.NO_CAPACITY, math.inf) if told is not None and told.reason is Reason.UNSCHEDULABLE else None
+
+
+def _no_quota(status: Status) -> float | None:
+    """For how many seconds at most it waits for a quota that it needs; None when it needs none."""
+    return next((most for words, most in _QUOTAS.items() if words in status.why), None)
 
 
 @dataclass(frozen=True, slots=True)

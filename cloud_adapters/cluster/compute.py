@@ -11,7 +11,7 @@ from typing import Any
 from cloud_adapters.cluster import manifests
 from cloud_adapters.cluster.api import STRATEGIC, KubeApi
 from cloud_adapters.cluster.capacity import offers
-from cloud_adapters.cluster.informer import Informer
+from cloud_adapters.cluster.informer import Informer, Made
 from cloud_adapters.cluster.manifests import FINALIZER, INDEX, JOB_NAME, POOL_LABEL, PodTarget
 from cloud_adapters.compute import Offer, Status, Work
 from cloud_adapters.compute_errors import ComputeError, WorkExists, WorkNotFound
@@ -65,7 +65,7 @@ class KubernetesCompute:
             if not error.retryable:
                 self._drop_belongings(work.name)
             raise
-        self._informer.add(work.name)
+        self._informer.add(work.name, work.nodes)
         owner = manifests.owned_by(work.name, made["metadata"]["uid"])
         for path, _ in belongings:
             self._patch(f"{path}/{work.name}", owner)
@@ -101,19 +101,23 @@ class KubernetesCompute:
         pieces = self._informer.pieces(name)
         if name not in jobs and all(piece.phase.over for piece in pieces):
             return None
-        return Status(name, pieces, "" if pieces else self._obstacles.get(name, ""), jobs.get(name, True))
+        wanted, doomed = jobs.get(name, Made(len(pieces), doomed=True))
+        why = self._obstacles.get(name, "") if len(pieces) < wanted else ""
+        return Status(name, pieces, why, doomed, wanted)
 
     def inventory(self) -> dict[str, Status]:
         """Everything there is, as of the last list and what the watch has told since."""
         return {name: status for name in self._informer.jobs() if (status := self.status(name))}
 
     def look_around(self) -> None:
-        """Find out which Jobs were deleted by hand, and why Jobs have no pods: two lists for all of them, not often."""
+        """Find out which Jobs were deleted by hand, and why Jobs lack pods: two lists for all of them, not often."""
         now = time.monotonic()
         if now - self._listed > _JOBS_EVERY:
             self._listed = now
             self._informer.list_jobs()
-        if now - self._looked < _EVENTS_EVERY or all(self._informer.pieces(name) for name in self._informer.jobs()):
+        if now - self._looked < _EVENTS_EVERY:
+            return
+        if all(len(self._informer.pieces(name)) >= made.nodes for name, made in self._informer.jobs().items()):
             return
         self._looked = now
         found = dict(self._told("Job", "FailedCreate"))

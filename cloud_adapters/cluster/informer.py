@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.manifests import FINALIZER, POOL_LABEL
@@ -31,6 +31,13 @@ _YOUNG_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
+class Made(NamedTuple):
+    """A Job that there is: of how many nodes, and whether somebody has deleted it."""
+
+    nodes: int
+    doomed: bool = False
+
+
 class Informer:
     """Knows the pieces of all work of a pool, and which Jobs there are. `run()` is for a thread of its own."""
 
@@ -41,7 +48,7 @@ class Informer:
         self._selector = {"labelSelector": f"{POOL_LABEL}={pool}"}
         self._lock = threading.Lock()
         self._pods: dict[str, dict[str, Piece]] = {}
-        self._jobs: dict[str, bool] = {}
+        self._jobs: dict[str, Made] = {}
         self._born: dict[str, float] = {}
         self._version = ""
         self._listed_at = 0.0
@@ -53,15 +60,15 @@ class Informer:
         with self._lock:
             return tuple(sorted(self._pods.get(name, {}).values(), key=lambda one: one.index))
 
-    def jobs(self) -> dict[str, bool]:
-        """The names of all Jobs, and whether somebody has deleted them."""
+    def jobs(self) -> dict[str, Made]:
+        """All Jobs, by name."""
         with self._lock:
             return dict(self._jobs)
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, nodes: int) -> None:
         """A Job was made just now."""
         with self._lock:
-            self._jobs.setdefault(name, False)
+            self._jobs.setdefault(name, Made(nodes))
             self._born[name] = time.monotonic()
 
     def forget(self, name: str) -> None:
@@ -100,16 +107,19 @@ class Informer:
         with self._lock:
             self._jobs = self._young(asked) | found
 
-    def _young(self, asked: float) -> dict[str, bool]:
+    def _young(self, asked: float) -> dict[str, Made]:
         """Jobs that a list asked for at that time may miss, because they were being made: they stay known."""
         born = (name for name, at in self._born.items() if at > asked - _YOUNG_SECONDS and name in self._jobs)
-        return dict.fromkeys(born, False)
+        return {name: Made(self._jobs[name].nodes) for name in born}
 
-    def _our_jobs(self) -> dict[str, bool]:
+    def _our_jobs(self) -> dict[str, Made]:
         """Jobs that bear our finalizer; the others are recorded, and wait for the end of their time."""
         jobs, _ = self._api.items(self._jobs_path, self._selector)
-        ours = [one["metadata"] for one in jobs if FINALIZER in one["metadata"].get("finalizers", ())]
-        return {meta["name"]: "deletionTimestamp" in meta for meta in ours}
+        ours = [one for one in jobs if FINALIZER in one["metadata"].get("finalizers", ())]
+        return {
+            one["metadata"]["name"]: Made(one["spec"].get("completions", 1), "deletionTimestamp" in one["metadata"])
+            for one in ours
+        }
 
     def _note_silence(self, error: Exception) -> None:
         if self.silent_since is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.compute import KubernetesCompute
-from cloud_adapters.cluster.manifests import PodTarget
+from cloud_adapters.cluster.manifests import INDEX, JOB_NAME, PodTarget
 from cloud_adapters.compute import Work
 from cloud_adapters.compute_errors import OverQuota
+from cloud_adapters.compute_testing import until
 from orchestrator.domain.pods import ClusterKind, ClusterRef, PodSettings
+from orchestrator.domain.state import Reason
 from tests.kube.cluster import NAMESPACE, Cluster
 from tests.kube.objects import Refused
+from workers.flight import QUOTA_PATIENCE, Flight
 
 WORK = Work(name="j-1-1", command=("true",), env={}, token="secret", memory=2**26)
 
@@ -75,3 +79,32 @@ def test_why_kueue_lets_a_job_wait(cluster: Cluster, compute: KubernetesCompute)
     status = compute.status("j-1-1")
     assert status is not None
     assert status.why == words
+
+
+def test_a_quota_for_some_nodes_of_a_job_is_as_good_as_none(
+    cluster: Cluster, compute: KubernetesCompute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute.launch(replace(WORK, nodes=3))
+    (job,) = cluster.objects.all("jobs")
+    labels = job["spec"]["template"]["metadata"]["labels"] | {JOB_NAME: "j-1-1", INDEX: "0"}
+    pod = {"metadata": {"name": "j-1-1-0", "labels": labels}, "spec": {"nodeName": "node-1"}}
+    running = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
+    cluster.objects.create("pods", NAMESPACE, pod | {"status": running})
+    words = 'pods "j-1-1-1-x" is forbidden: exceeded quota: compute'
+    event = {
+        "metadata": {"name": "refused"},
+        "reason": "FailedCreate",
+        "message": words,
+        "involvedObject": {"kind": "Job", "name": "j-1-1"},
+    }
+    cluster.objects.create("events", NAMESPACE, event)
+    until(lambda: (seen := compute.status("j-1-1")) is not None and bool(seen.pieces))
+    compute.look_around()
+    flight, now = Flight("j-1.1"), 1000.0
+    monkeypatch.setattr("workers.flight.clock", lambda: now)
+    flight.take(compute.status("j-1-1"), 1, 600)
+    assert flight.wait is not None
+    assert flight.wait.message == f"Kubernetes makes only 1 of 3 pods: {words}"
+    now += QUOTA_PATIENCE + 1
+    flight.take(compute.status("j-1-1"), 2, 600)
+    assert flight.verdict == (Reason.QUOTA_EXCEEDED, flight.wait.message, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cloud_adapters.compute import Phase, Piece, Status
@@ -70,6 +72,15 @@ def test_without_quota_another_pool_comes_next(time: Time, why: str, seconds: fl
     time.now += 1
     one.take(Status("j-1-1", (), why), 3, 600)
     assert one.verdict == (Reason.QUOTA_EXCEEDED, f"Kubernetes makes no pod: {why}", None)
+
+
+def test_what_a_quota_refused_once_does_not_end_a_job_that_has_begun_since(time: Time) -> None:
+    one, both = Flight("j-1.1"), (STARTING, replace(STARTING, index=1))
+    one.take(Status("j-1-1", both, wanted=2), 1, 600)
+    for _ in range(2):
+        one.take(Status("j-1-1", both[:1], "exceeded quota: compute", wanted=2), 2, 600)
+        time.now += QUOTA_PATIENCE + 1
+    assert one.verdict is None
 
 
 def test_who_is_given_a_quota_meanwhile_stays(time: Time) -> None:
