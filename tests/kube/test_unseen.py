@@ -80,7 +80,7 @@ def test_a_job_that_nobody_sees_is_cleared_as_well(cluster: Cluster) -> None:
         await asyncio.wait_for(cleared.wait(), 30)
 
     asyncio.run(clear())
-    assert cluster.objects.all("jobs") == []
+    until(lambda: cluster.objects.all("jobs") == [])
 
 
 def test_an_attempt_waits_for_the_pods_of_the_one_before_and_says_where_they_are(cluster: Cluster) -> None:
