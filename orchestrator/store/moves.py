@@ -20,7 +20,7 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS
-from orchestrator.store import ahead, freight, pools
+from orchestrator.store import ahead, freight, pools, queue
 from orchestrator.store.notify import QUEUE, WORKERS, notify
 from orchestrator.store.transitions import Change, note, transition
 
@@ -169,6 +169,7 @@ def begin(
     slot is kept there; where that is worth it, it stops only once a copy of its newest checkpoint has gone ahead."""
     connection.execute(text(_HOLD), {"id": job_id})
     connection.execute(text(_HOLD_ATTEMPT), {"id": job_id})
+    queue.await_turn(connection)
     view, pool = plan(connection, job_id, to, prices, rate, shared)
     job = connection.execute(text(_JOB), {"id": job_id}).one()
     shape = Shape.model_validate_json(job.shape).model_copy(update={"moved_to": Cloud(view.target), "refused_by": ()})
@@ -185,8 +186,7 @@ def begin(
         asked = "ahead" if view.bytes_ahead and ahead.send(connection, job_id, pool) else "move"
         connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": asked, "bound": pool.id})
         notify(connection, {WORKERS: [job.worker_id]})
-    else:
-        notify(connection, {QUEUE: ()})
+    notify(connection, {QUEUE: ()})  # also for a dispatcher that has left out its turn meanwhile
     return view
 
 

@@ -15,7 +15,7 @@ from orchestrator.store.fragments import distinct
 from orchestrator.store.shaping import refused, shaped
 from orchestrator.store.transitions import Change, Moved, transition
 
-_DISPATCH_LOCK = 7_201_113_601  # any constant: one dispatcher places at a time, so that no window overflows
+_DISPATCH_LOCK = 7_201_113_601  # any constant: one transaction places at a time, so that no window overflows
 
 _SHAPES = distinct("shape", "jobs", "state = 'QUEUED'")
 _NEXT = """
@@ -29,6 +29,11 @@ def take_turn(connection: Connection) -> bool:
     """True when this transaction is the one that dispatches; others come back later."""
     statement = "SELECT pg_try_advisory_xact_lock(:lock)"
     return bool(connection.execute(text(statement), {"lock": _DISPATCH_LOCK}).scalar_one())
+
+
+def await_turn(connection: Connection) -> None:
+    """Return when nobody places jobs any more, and nobody will until this transaction ends: free slots stay free."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _DISPATCH_LOCK})
 
 
 def shapes(connection: Connection) -> list[Shape]:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from orchestrator.api.routes.protocol import heartbeat
-from orchestrator.domain.errors import Conflict, ServerUnavailable
+from orchestrator.domain.errors import Conflict, NoPlace, ServerUnavailable
 from orchestrator.domain.freight import free
 from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, PodWait, Report
@@ -374,6 +374,32 @@ def test_a_move_and_a_commit_of_a_checkpoint_take_their_locks_in_one_order(plane
             _until_blocked(plane)
             connection.execute(text("SELECT FROM artifacts FOR UPDATE NOWAIT"))  # the move has none of them
         assert moving.result(timeout=120) == "gcp"
+
+
+def test_of_two_moves_and_the_dispatcher_one_gets_the_last_slot(plane: Plane) -> None:
+    worker = plane.worker(slots=2)
+    attempts_here = [plane.running(worker, command(placement=Placement(clouds=(Cloud.LOCAL,)))) for _ in range(2)]
+    plane.pool("gcp", cloud="gcp", store="gs://bucket")
+    plane.worker("gcp", slots=1)
+    (queued,) = plane.submit(command(placement=Placement(clouds=(Cloud.GCP,))))
+
+    def move(attempt: AttemptId, connection: Connection) -> str:
+        return moves.begin(connection, attempt.job_id, "gcp", free, 1.0, "ada").target
+
+    def move_other() -> str:
+        with plane.database.transaction() as connection:
+            return move(attempts_here[1], connection)
+
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            move(attempts_here[0], connection)
+            other = threads.submit(move_other)
+            _until_blocked(plane)
+            plane.dispatch()
+        with pytest.raises(NoPlace, match="gcp is full"):
+            other.result(timeout=120)
+    plane.dispatch()
+    assert plane.state(queued) is JobState.QUEUED, "the slot is kept for the job that moves"
 
 
 def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_model(plane: Plane) -> None:
