@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cloud_adapters.cluster.access import open_cluster
+from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.check import Wanted, examine
 from cloud_adapters.cluster.compute import KubernetesCompute, remove_jobs
 from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Compute
 from orchestrator.domain.errors import NeutrinoError
-from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef
+from orchestrator.domain.pods import Check, Checked, ClusterKind, ClusterRef
 from orchestrator.domain.protocol import Heartbeat, PodPool, RegisterWorker, WorkerRegistered
 from orchestrator.version import VERSION
 from workers.api import Api
@@ -97,8 +98,18 @@ def open_place(registered: WorkerRegistered, settings: Settings, env: Mapping[st
     return Site(
         compute=KubernetesCompute(api, target),
         launching=Launching(pods_env, settings.grace, settings.drain, pool.settings.patience),
-        check=lambda: Checked(worker=registered.worker, checks=examine(api, wanted)),
+        check=lambda: Checked(worker=registered.worker, checks=_look(api, wanted)),
     )
+
+
+def _look(api: KubeApi, wanted: Wanted) -> tuple[Check, ...]:
+    """What is found on the cluster. Whoever asked waits for an answer, even when the looking itself fails."""
+    try:
+        return examine(api, wanted)
+    except Exception as error:
+        log.exception("The check of the cluster failed.")
+        fix = "Read the launcher's log; what it could not make sense of stands there."
+        return (Check(name="check", ok=False, detail=f"The launcher could not look at it: {error!r}", fix=fix),)
 
 
 def remove_all(settings: Settings, env: Mapping[str, str]) -> None:

@@ -17,11 +17,11 @@ from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Work
 from cloud_adapters.compute_testing import until
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef, PodSettings
-from orchestrator.domain.protocol import PodWait
+from orchestrator.domain.protocol import PodPool, PodWait, WorkerRegistered
 from tests.kube.cluster import NAMESPACE, Cluster
 from workers.clearing import Ground
 from workers.flight import Flight, Launching
-from workers.places import Site
+from workers.places import Site, open_place, settings_from
 from workers.tasks import Tasks
 
 SPOT = PodTarget(NAMESPACE, "unseen", PodSettings(), "registry.example.com/worker:1")
@@ -103,3 +103,17 @@ def test_an_attempt_waits_for_the_pods_of_the_one_before_and_says_where_they_are
     status = compute.status("j-1-1")
     assert status is None or status.gone
     stop.set()
+
+
+def test_a_check_that_fails_in_a_way_that_nobody_thought_of_is_answered(cluster: Cluster) -> None:
+    cluster.node("odd", cpu="many")
+    kube = ClusterRef(kind=ClusterKind.KUBECONFIG, kubeconfig=str(cluster.kubeconfig()))
+    pool = PodPool(cluster_name="kube", cluster=kube, settings=PodSettings(image="worker:1"), cloud="local", gpu=None)
+    registered = WorkerRegistered(
+        worker="w-1", queues=(), store="file:///srv", lease_seconds=30, heartbeat_seconds=5, pods=pool
+    )
+    env = {"NEUTRINO_API_URL": "http://127.0.0.1:1", "NEUTRINO_TOKEN": "t", "REDIS_URL": "redis://127.0.0.1:1"}
+    found = open_place(registered, settings_from(env), env).check()
+    assert found.worker == "w-1"
+    assert [(check.name, check.ok) for check in found.checks] == [("check", False)]
+    assert "many" in found.checks[0].detail
