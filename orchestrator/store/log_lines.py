@@ -35,16 +35,19 @@ class LogPosition(NamedTuple):
 START = LogPosition(0, 0)
 END = LogPosition(2**31 - 1, 2**62)
 
-# The inner reading begins at a place in the primary key, the chunk with the line or the one before a gap, and stops
-# early; the outer one cuts to size. (A condition on `last_line` beside it misleads the planner into a full scan.)
+# The inner reading begins at a place in the primary key, the chunk with the line or the one before a gap. (A condition
+# on `last_line` beside it misleads the planner into a full scan.) The outer one takes chunk by chunk apart and stops in
+# the one with the last line. It has no ORDER BY, which would take all of them apart first, and needs none: lines that
+# are taken from a chunk can only be joined to it by a loop over the chunks, and these come in order.
 _READ = """
     SELECT epoch, first_line + ord - 1 AS line, line ->> 0 AS at, line ->> 1 AS stream, line ->> 2 AS text
     FROM (SELECT epoch, first_line, lines FROM log_chunks
           WHERE job_id = :job AND {begin} {only}
-          ORDER BY epoch {sense}, first_line {sense} LIMIT {most} + 1) AS chunk,
-      jsonb_array_elements(chunk.lines) WITH ORDINALITY AS entry(line, ord)
+          ORDER BY epoch {sense}, first_line {sense} LIMIT {most} + 1) AS chunk
+    CROSS JOIN LATERAL (SELECT line, ord FROM jsonb_array_elements(chunk.lines) WITH ORDINALITY AS one(line, ord)
+          ORDER BY ord {sense}) AS entry
     WHERE (epoch, first_line + ord - 1) {than} (:epoch, :line)
-    ORDER BY epoch {sense}, first_line + ord - 1 {sense} LIMIT {most}
+    LIMIT {most}
 """
 _FORWARDS = {
     "sense": "ASC",

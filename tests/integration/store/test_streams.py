@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, event
 
 from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.ids import AttemptId
@@ -107,6 +111,42 @@ def test_a_search_for_a_time_reads_so_far_and_says_how_far(plane: Plane, monkeyp
         assert [line.text for line in second.entries] == ["new"]
         last = log_lines.lines(connection, attempt.job_id, second.reached, 10, since)
         assert (last.entries, last.reached, last.whole) == ([], LogPosition(1, 6), True)
+
+
+def _expanded(plane: Plane, read: Callable[[Connection], object]) -> int:
+    """How many lines are taken out of their chunks for a reading; Postgres rounds the mean of each chunk."""
+    with plane.database.transaction() as connection:
+        asked: list[tuple[str, dict[str, Any]]] = []
+        event.listen(connection, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+        read(connection)
+        plans = [
+            connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values).scalar_one()[0]["Plan"]
+            for statement, values in tuple(asked)
+        ]
+    return sum(_taken(plan) for plan in plans)
+
+
+def _taken(node: dict[str, Any]) -> int:
+    own = node["Actual Rows"] * node["Actual Loops"] if node["Node Type"] == "Function Scan" else 0
+    return int(own) + sum(_taken(one) for one in node.get("Plans", ()))
+
+
+def test_a_page_takes_only_those_chunks_apart_in_which_its_lines_are(plane: Plane) -> None:
+    attempt = plane.running(plane.worker())
+    for chunk in range(40):
+        plane.append(attempt, *["line"] * 50, seq=chunk + 1, first_line=chunk * 50 + 1, at=float(chunk))
+    job, late = attempt.job_id, datetime.fromtimestamp(39, UTC)
+    middle = LogPosition(1, 1025)
+    assert _expanded(plane, lambda on: log_lines.lines(on, job, middle, 60)) < 150
+    assert _expanded(plane, lambda on: log_lines.tail(on, job, 60)) < 150
+    assert _expanded(plane, lambda on: log_lines.lines(on, job, START, 10, late)) < 2100
+    for words in ("", "line"):
+        page = partial(log_pages.page, job_id=job, chosen=LogFilter(words=words), limit=60)
+        assert _expanded(plane, partial(page, after=middle)) < 150
+        assert _expanded(plane, partial(page, before=middle)) < 150
+        with plane.database.transaction() as connection:
+            assert [one.line for one in page(connection, after=middle).lines] == list(range(1026, 1086))
+            assert [one.line for one in page(connection, before=middle).lines] == list(range(965, 1025))
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
