@@ -7,19 +7,28 @@ would cost more: a job of which nothing could come is better not begun.
 
 from __future__ import annotations
 
+from decimal import ROUND_DOWN, Context
 from typing import NamedTuple
 
 from orchestrator.domain.spec import JobSpec
 
 _HOUR = 3600.0
+_DIGITS = Context(prec=3, rounding=ROUND_DOWN)
+
+
+def coarse(rate: float) -> float:
+    """The first three digits of a rate. Placement compares such ones, so that many jobs whose limits hardly differ have
+    few shapes and the dispatcher stays quick; what a job costs is counted exactly."""
+    return float(_DIGITS.create_decimal(f"{rate:.6f}"))
 
 
 def max_rate(spec: JobSpec) -> float | None:
-    """What one slot may cost for an hour, in USD, so that a job may run there; None when its cost is not limited."""
+    """What one slot may cost for an hour, in USD and `coarse`, so that a job may run there; None when its cost is not
+    limited."""
     most = spec.placement.max_cost_usd
     if most is None:
         return None
-    return round(most / spec.resources.nodes / (min(spec.timeout, _HOUR) / _HOUR), 6)
+    return coarse(most / spec.resources.nodes / (min(spec.timeout, _HOUR) / _HOUR))
 
 
 class Bill(NamedTuple):

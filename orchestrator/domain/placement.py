@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.domain.cost import max_rate
+from orchestrator.domain.cost import coarse, max_rate
 from orchestrator.domain.freight import Freight, Haul, Prices, Region, free, haul
 from orchestrator.domain.model import Model
 from orchestrator.domain.pods import Runtime
@@ -156,7 +156,7 @@ def _money_misfit(shape: Shape, pool: PoolState) -> tuple[Misfit, str] | None:
         return Misfit.SPOT, "has spot capacity, which the job does not accept"
     if shape.spot is Spot.ONLY and not pool.spot:
         return Misfit.SPOT, "has no spot capacity, and the job accepts no other"
-    if shape.max_rate is not None and (pool.usd_per_hour or 0.0) > shape.max_rate:
+    if shape.max_rate is not None and coarse(pool.usd_per_hour or 0.0) > shape.max_rate:
         return Misfit.PRICE, f"costs ${pool.usd_per_hour:.4g} an hour; the job's limit allows ${shape.max_rate:.4g}"
     return None
 

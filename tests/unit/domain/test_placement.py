@@ -198,6 +198,9 @@ def test_a_limit_of_cost_is_a_limit_of_what_an_hour_costs_on_all_nodes() -> None
     assert rate(max_cost_usd=2) == 2
     assert rate(max_cost_usd=2, resources=Resources(nodes=4)) == 0.5
     assert rate(max_cost_usd=2, timeout="15m") == 8
+    assert len({rate(max_cost_usd=3 + job / 10_000) for job in range(10_000)}) == 100, "few shapes"
+    (pool,) = place(Shape(max_rate=rate(max_cost_usd=32.77)), [_pool("exact", usd_per_hour=32.77)]).pools
+    assert pool.name == "exact"
 
 
 def test_what_spot_and_price_rule_out_is_said() -> None:
