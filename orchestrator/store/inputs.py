@@ -21,6 +21,7 @@ from orchestrator.domain.transfer import Place
 from orchestrator.domain.views import ArtifactView
 from orchestrator.store import artifacts, models
 from orchestrator.store.replicas import Near
+from orchestrator.store.usage import NODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,19 @@ class Doubted(NamedTuple):
     store: str
 
 
+_MOST = 2000  # addresses of one request: each is looked up
+_MOST_FAULTS = 100
+
 _KEEP = "SELECT id FROM artifacts WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR KEY SHARE"
 
 
 def pin(connection: Connection, workspace_id: int, specs: Iterable[JobSpec]) -> dict[str, Pinned]:
     """What the inputs of these specs mean, by their addresses; none of it is deleted before the transaction ends.
-    Raises InvalidSpec for every one that does not exist in this workspace or has no verified copy."""
+    Raises InvalidSpec for those that do not exist in this workspace or have no verified copy, and for too many."""
+    specs = list(specs)
+    if (count := len({address for spec in specs for address in spec.inputs.values()})) > _MOST:
+        fault = f"{count:,} different addresses in one request; at most {_MOST:,} are looked up"
+        raise InvalidSpec.of([FieldError("spec.inputs", fault, "Submit fewer jobs at once.")])
     found: dict[str, Pinned] = {}
     faults: dict[str, FieldError] = {}
     for path, address in ((f"spec.inputs.{name}", one) for spec in specs for name, one in spec.inputs.items()):
@@ -59,6 +67,8 @@ def pin(connection: Connection, workspace_id: int, specs: Iterable[JobSpec]) -> 
                 found[address] = _pinned(connection, workspace_id, address)
             except NotFound as error:
                 faults[address] = FieldError(path, error.message, error.hint)
+        if len(faults) == _MOST_FAULTS:
+            break
     if faults:
         raise InvalidSpec.of(list(faults.values()))
     ids = {decode("a", one.artifact.id): one.ref for one in found.values()}
@@ -148,7 +158,11 @@ _STAGED = """
     FROM unnest(CAST(:names AS text[]), CAST(:stores AS text[])) AS s(name, store)
     WHERE i.job_id = :job AND i.name = s.name
 """
-_SET = "UPDATE attempts SET staged_at = clock_timestamp() WHERE job_id = :job AND epoch = :epoch"
+# Not on several nodes: one of them may have its inputs long before another one, so copies stay until the attempt ends.
+_SET = f"""
+    UPDATE attempts a SET staged_at = clock_timestamp() FROM jobs j
+    WHERE a.job_id = :job AND a.epoch = :epoch AND j.id = a.job_id AND {NODES} = 1
+"""
 _DOUBTED = """
     SELECT j.workspace_id, i.artifact_id, d.store
     FROM unnest(CAST(:names AS text[]), CAST(:stores AS text[])) AS d(name, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.ids import AttemptId, decode, decode_attempt, encode
 from orchestrator.domain.protocol import StagedInput, StagedInputs
 from orchestrator.domain.spec import Outputs
@@ -130,6 +131,39 @@ def test_a_copy_that_was_moved_away_stays_while_somebody_reads_it(plane: Plane, 
         readers.end(connection, reader)
     assert _remove_stale(plane) == 1
     assert _states(plane) == {OTHER: "verified"}
+
+
+def test_a_copy_that_was_moved_away_stays_while_one_of_several_nodes_may_read_it(plane: Plane, artifact: int) -> None:
+    plane.submit(command(inputs={"base": "model://digits"}))
+    plane.dispatch()
+    worker = plane.worker()
+    (lease,) = plane.claim(worker)
+    attempt = decode_attempt(lease.attempt)
+    nodes = """UPDATE jobs SET document = jsonb_set(document, '{spec,resources}', '{"nodes": 2}') WHERE id = :id"""
+    plane.sql(nodes, id=attempt.job_id)
+    _retire(plane, artifact, STORE)
+    with plane.database.transaction() as connection:
+        told = StagedInputs(attempt=lease.attempt, inputs=(StagedInput(name="base", store=STORE),))
+        inputs.staged(connection, attempt, told)
+    assert _remove_stale(plane) == 0, "the other node may be slower"
+    plane.report(worker, attempt)
+    assert _remove_stale(plane) == 1
+
+
+def test_one_request_looks_so_many_inputs_up_and_tells_so_many_faults(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "_MOST", 3)
+    monkeypatch.setattr(inputs, "_MOST_FAULTS", 2)
+
+    def faults(count: int) -> list[str]:
+        named = {f"i{number}": f"artifact://{encode('a', number + 1)}" for number in range(count)}
+        with pytest.raises(InvalidSpec) as refused:
+            plane.submit(command(inputs=named), command(inputs=named))
+        return [one.message for one in refused.value.errors]
+
+    assert len(faults(3)) == 2
+    assert faults(4) == ["4 different addresses in one request; at most 3 are looked up"]
 
 
 def test_a_copy_in_which_a_reader_found_damage_is_checked_once(plane: Plane, artifact: int) -> None:
