@@ -55,16 +55,18 @@ def fetch(
     *,
     near: Mapping[str, Held] | None = None,
     options: Options | None = None,
+    cancel: threading.Event | None = None,
 ) -> Manifest:
     """Downloads the artifact into `folder`, which appears complete and verified or not at all.
 
     `near` says of files, by their SHA-256, where else they are: from there they are taken if they can be had.
 
     `expected` is the manifest, or the digest that the manifest in the store must have. Raises CorruptArtifact for any
-    byte that differs, ObjectNotFound for a missing file, and FileExistsError when `folder` exists and is not empty.
+    byte that differs, ObjectNotFound for a missing file, FileExistsError when `folder` exists and is not empty, and
+    TransferCancelled soon after `cancel` was set.
     """
     manifest = _expect(store, prefix, expected)
-    flow = Flow(options or Options(), manifest.size, len(manifest.files), None, threading.Event())
+    flow = Flow(options or Options(), manifest.size, len(manifest.files), None, cancel or threading.Event())
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         staged = Path(temporary) / "files"
@@ -84,7 +86,7 @@ def fetch(
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 if any(future.done() and future.exception() for future in futures):
-                    flow.cancel.set()  # what has not begun is not begun
+                    flow.failed.set()  # what has not begun is not begun
             for future in sorted(futures, key=lambda future: not future.done()):
                 future.result()
         staged.replace(folder)
@@ -107,6 +109,7 @@ def _bring(flow: Flow, held: Held, target: Path) -> None:
         return
     with flow.memory(held.file.size), target.open("xb") as content:
         for chunk in open_verified(held.store, held.prefix, held.file):
+            flow.check()
             content.write(chunk)
 
 

@@ -64,11 +64,13 @@ class Agent:
         self._runner = runner
         self._api = Api(settings.api_url, settings.token)
         self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "call")
-        bulk = ThreadPoolExecutor(_MOVES_AT_ONCE, "move")
+        bulk, publishing = (ThreadPoolExecutor(_MOVES_AT_ONCE, name) for name in ("move", "publish"))
         self._shipper = Shipper(lambda batch: self._call(lambda: self._api.append(batch)), self._on_lost)
         depot = Depot(self._api, lambda: self._store, settings.data_dir / "cache")
         folders = Folders(settings.data_dir / "attempts")
-        self._host = Host(settings, runner, self._shipper, depot, folders, bulk, OomWatch(), Shares(inventory()))
+        self._host = Host(
+            settings, runner, self._shipper, depot, folders, bulk, publishing, OomWatch(), Shares(inventory())
+        )
         self._exchange = Exchange(
             settings.slots,
             worker=lambda: self._worker,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from orchestrator import traces
@@ -47,6 +49,7 @@ class Attempt(Execution):
         self._sampler: Sampler | None = None
         self._running = False
         self._checkpoints: set[asyncio.Task[None]] = set()
+        self._filling: Future[Any] | None = None
 
     def kill(self) -> None:
         """End the attempt's processes at once; the reason given before, if any, stays."""
@@ -136,14 +139,16 @@ class Attempt(Execution):
         spec, lease = self.spec, self._lease
         depot = self._host.depot
         if isinstance(spec, Command) and spec.files:
-            await self._in_bulk(lambda: depot.stage_files(spec.files, self._lease.token, folder / WORK))
+            await self._filled(lambda _: depot.stage_files(spec.files, self._lease.token, folder / WORK))
             self._feed.add_system(f"Staged files: {len(spec.files)}.")
         if lease.inputs:
-            for line in await self._in_bulk(lambda: depot.stage_inputs(self.name, lease.inputs, folder / INPUTS)):
+            inputs = folder / INPUTS
+            for line in await self._filled(lambda end: depot.stage_inputs(self.name, lease.inputs, inputs, end)):
                 self._feed.add_system(line)
         if lease.resume is not None:
             sources = (lease.resume, *lease.fallbacks)
-            had = await self._in_bulk(lambda: depot.stage_checkpoint(self.name, sources, folder / RESUME))
+            resume = folder / RESUME
+            had = await self._filled(lambda end: depot.stage_checkpoint(self.name, sources, resume, end))
             for passed in had.passed:
                 source = passed.source
                 self._feed.add_system(f"The checkpoint at step {source.step} in {source.store}: {passed.why}")
@@ -199,7 +204,8 @@ class Attempt(Execution):
     async def _publish_output(self) -> ArtifactUpload:
         prefix = f"{self._lease.prefix}/output"
         with traces.span("upload", self._traceparent):
-            upload = await self._in_bulk(lambda: self._host.depot.publish(self._folder / OUTPUT, prefix))
+            publishing = self._host.publishing.submit(self._host.depot.publish, self._folder / OUTPUT, prefix)
+            upload = await self._unless_told_to_stop(asyncio.wrap_future(publishing))
         self._feed.add_system(f"Stored the output: files {upload.files}, bytes {upload.size}.")
         return upload
 
@@ -215,11 +221,11 @@ class Attempt(Execution):
         depot, prefix = host.depot, self._lease.prefix
         try:
             upload = await loop.run_in_executor(
-                host.bulk, lambda: depot.publish_checkpoint(request.path, request.step, prefix)
+                host.publishing, lambda: depot.publish_checkpoint(request.path, request.step, prefix)
             )
             await host.shipper.reach(self.name, mark)
             old = await loop.run_in_executor(
-                host.bulk, lambda: depot.commit_checkpoint(self.name, request.step, upload)
+                host.publishing, lambda: depot.commit_checkpoint(self.name, request.step, upload)
             )
         except LeaseLost:
             self.lose()
@@ -230,11 +236,15 @@ class Attempt(Execution):
             request.answer(None)
             host.bulk.submit(depot.discard, upload.store, old)  # the program does not wait for that, nor does a move
 
-    async def _in_bulk(self, work: Callable[[], Result]) -> Result:
-        """Do blocking work in a thread. Raises _Stopped when the attempt is to end before that is done."""
-        doing: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self._host.bulk, work)
-        doing.add_done_callback(lambda late: late.cancelled() or late.exception())  # it may be that nobody waits for it
-        return await self._unless_told_to_stop(asyncio.shield(doing))
+    async def _filled(self, work: Callable[[threading.Event], Result]) -> Result:
+        """Do blocking work that fills the folder, in a thread; it gets what is set once nobody waits for it. Raises
+        _Stopped when the attempt is to end before that is done."""
+        end = threading.Event()
+        self._filling = self._host.bulk.submit(work, end)
+        try:
+            return await self._unless_told_to_stop(asyncio.wrap_future(self._filling))
+        finally:
+            end.set()
 
     async def _unless_told_to_stop(self, work: Awaitable[Result]) -> Result:
         """Wait for it. Raises _Stopped when the attempt is to end before that is done; then it is cancelled."""
@@ -250,7 +260,10 @@ class Attempt(Execution):
 
     def _clear(self) -> None:
         """Make the folder ready for the next attempt, and give back what this one held. Where there is much to remove,
-        the report does not wait for that."""
+        the report does not wait for that. A folder that a thread still fills is for nobody else: it goes with that."""
         self._host.gpus.give_back(self._gpus)
-        if self.lost or not self._host.folders.give_back(self._folder):
-            self._host.bulk.submit(remove, self._folder)
+        filling, folder = self._filling, self._folder
+        if filling is not None and not filling.cancel() and not filling.done():
+            filling.add_done_callback(lambda _: remove(folder))
+        elif self.lost or not self._host.folders.give_back(folder):
+            self._host.bulk.submit(remove, folder)

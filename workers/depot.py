@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -94,25 +95,28 @@ class Depot:
             except NeutrinoError as error:
                 log.warning("The old checkpoint at %s could not be removed: %s", prefix, error)
 
-    def stage_checkpoint(self, attempt: str, sources: Sequence[CheckpointRef], folder: Path) -> Had[CheckpointRef]:
+    def stage_checkpoint(
+        self, attempt: str, sources: Sequence[CheckpointRef], folder: Path, cancel: threading.Event
+    ) -> Had[CheckpointRef]:
         """Fetch and verify the first of these checkpoints that can be had. Raises the NeutrinoError of the first one
-        when none can be had intact, and LeaseLost."""
-        had = fetch_first(sources, folder, self._store())
+        when none can be had intact, LeaseLost, and any of them soon after `cancel` was set."""
+        had = fetch_first(sources, folder, self._store(), cancel)
         if had.passed:
             skipped = tuple(Skipped(step=one.source.step, store=one.source.store, why=one.why) for one in had.passed)
             told = Resumed(attempt=attempt, step=had.source.step, store=had.source.store, skipped=skipped)
             retried(lambda: self._api.resumed(told))
         return had
 
-    def stage_inputs(self, attempt: str, inputs: Sequence[Input], folder: Path) -> list[str]:
+    def stage_inputs(self, attempt: str, inputs: Sequence[Input], folder: Path, cancel: threading.Event) -> list[str]:
         """Fetch and verify each input into a folder of its name. Returns what there is to say of that. Raises the
-        NeutrinoError of one that cannot be had intact, and LeaseLost."""
+        NeutrinoError of one that cannot be had intact, LeaseLost, and any of them soon after `cancel` was set."""
         said: list[str] = []
         staged: list[StagedInput] = []
         for one in inputs:
             if not one.sources:
                 raise NotFound(f"Input {one.name} ({one.ref}) has no verified copy any more.")
-            had = fetch_first([Copy(place, one.digest) for place in one.sources], folder / one.name, self._store())
+            copies = [Copy(place, one.digest) for place in one.sources]
+            had = fetch_first(copies, folder / one.name, self._store(), cancel)
             said += [f"Input {one.name} ({one.ref}) in {bad.source.store}: {bad.why}" for bad in had.passed]
             said.append(f"Input {one.name}: {one.ref}, {format_bytes(one.size)} from {had.source.store}.")
             damaged = tuple(dict.fromkeys(bad.source.store for bad in had.passed if bad.damaged))

@@ -29,8 +29,9 @@ _TIDY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What an attempt needs of its worker. `bulk` runs what moves many bytes; `env` is what the place adds to the job's
-    environment; `publishes` is False for the nodes of a job that leave its output to the first one."""
+    """What an attempt needs of its worker. `bulk` runs what fetches or removes many bytes; `publishing` what keeps the
+    job's own, which must not wait for that; `env` is what the place adds to the job's environment; `publishes` is False
+    for the nodes of a job that leave its output to the first one."""
 
     settings: Settings
     runner: Runner
@@ -38,6 +39,7 @@ class Host:
     depot: Depot
     folders: Folders
     bulk: Executor
+    publishing: Executor
     oom: OomWatch
     gpus: Shares
     env: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +53,7 @@ async def tidied(host: Host) -> None:
 
     def tidy() -> None:
         host.bulk.shutdown()
+        host.publishing.shutdown()
         with suppress(RuntimeError):  # nobody waits any more
             loop.call_soon_threadsafe(done.set)
 

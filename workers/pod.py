@@ -137,6 +137,7 @@ class Pod:
             Depot(self._api, lambda: store, data / "cache"),
             Folders(data / "attempts"),
             ThreadPoolExecutor(_MOVES_AT_ONCE, "move"),
+            ThreadPoolExecutor(_MOVES_AT_ONCE, "publish"),
             OomWatch(),
             Allotted(inventory()),
             env=self._nodes.environment,

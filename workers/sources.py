@@ -3,6 +3,7 @@ a checkpoint the newest."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,12 @@ class Had(Generic[Some]):
     passed: tuple[Passed[Some], ...] = ()
 
 
-def fetch_first(sources: Sequence[Some], folder: Path, own: str) -> Had[Some]:
+def fetch_first(sources: Sequence[Some], folder: Path, own: str, cancel: threading.Event) -> Had[Some]:
     """Fetch and verify the first of `sources` that can be had. Files that another one has in our `own` store are taken
     from there, so that from afar only those come that have changed.
 
-    Raises the error of the first one when, after a second and more patient round, none of them can be had intact.
+    Raises the error of the first one when, after a second and more patient round, none of them can be had intact,
+    and any error soon after `cancel` was set.
     """
     passed: list[Passed[Some]] = []
     first: NeutrinoError | None = None
@@ -71,8 +73,10 @@ def fetch_first(sources: Sequence[Some], folder: Path, own: str) -> Had[Some]:
             try:
                 store = RetryingStore(open_store(source.store).inner, patience)
                 near = {} if source.store == own else _here(sources, own)
-                fetch(store, source.prefix, source.digest, folder, near=near)
+                fetch(store, source.prefix, source.digest, folder, near=near, cancel=cancel)
             except NeutrinoError as error:
+                if cancel.is_set():
+                    raise
                 first = first or error
                 why = str(error)[:_LONGEST_WHY]
                 passed.append(Passed(source, why, damaged=isinstance(error, CorruptArtifact)))

@@ -87,13 +87,15 @@ class Counts:
 
 @dataclass(slots=True)
 class Flow:
-    """The shared state of one transfer; every method may be called from any thread."""
+    """The shared state of one transfer; every method may be called from any thread. `cancel` belongs to whoever wants
+    the transfer, `failed` says that a part of it has failed: either ends the rest."""
 
     options: Options
     total: int
     files: int
     on_progress: Callable[[Progress], None] | None
     cancel: threading.Event
+    failed: threading.Event = field(default_factory=threading.Event)
     counts: Counts = field(default_factory=Counts)
     started: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -102,8 +104,8 @@ class Flow:
     _free_at: float = 0.0
 
     def check(self) -> None:
-        """Raises TransferCancelled once that was asked for."""
-        if self.cancel.is_set():
+        """Raises TransferCancelled once that was asked for, or when a part has failed."""
+        if self.cancel.is_set() or self.failed.is_set():
             raise TransferCancelled("The transfer was cancelled.", hint="Start it again to go on from here.")
 
     def count(self, **bytes_by_kind: int) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from cloud_adapters.base import ObjectStore
 from cloud_adapters.errors import InvalidStore, ObjectNotFound, PreconditionFailed
 from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
+from cloud_adapters.transfer.flow import Options, TransferCancelled
 from orchestrator.domain.artifact import Manifest
 from orchestrator.domain.errors import CorruptArtifact, InvalidSpec
 
@@ -109,3 +113,24 @@ def test_the_registry_loads_no_cloud_sdk() -> None:
         "print([m for m in ('boto3', 'botocore', 'google.cloud', 'azure', 'obstore', 'requests') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_cancelled_fetch_ends_in_mid_file_and_leaves_nothing(
+    store: ObjectStore, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "large").write_bytes(b"x" * 100_000)
+    manifest = artifacts.publish(store, "a/1", folder)
+    home, cancel = tmp_path / "home", threading.Event()
+    home.mkdir()
+    for_days = Options(part_size=10_000, bandwidth=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(fetch, store, "a/1", manifest, home / "back", options=for_days, cancel=cancel)
+        deadline = time.monotonic() + 60
+        try:
+            while not list(home.glob("*/files/large")) and not fetching.done():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            cancel.set()
+        assert isinstance(fetching.exception(60), TransferCancelled)
+    assert list(home.iterdir()) == []
