@@ -114,7 +114,7 @@ _RENEW = f"""
       ORDER BY a.job_id
       FOR NO KEY UPDATE OF a
     )
-    UPDATE attempts a SET lease_expires_at = CASE WHEN a.attached_at IS NULL
+    UPDATE attempts a SET lease_expires_at = CASE WHEN a.node_pods ->> '0' IS NULL
       THEN clock_timestamp() + :lease * interval '1 second' ELSE a.lease_expires_at END
     FROM held WHERE a.job_id = held.job_id AND a.epoch = held.epoch
     RETURNING a.job_id, a.epoch

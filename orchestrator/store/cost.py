@@ -1,8 +1,9 @@
 """What jobs have cost: the time of their attempts on slots of pools, times what such a slot costs.
 
-An attempt that reaches over the end of an hour or a day is shared out. Pools without a price cost nothing in dollars;
-their hours are counted all the same. Days are read from what `store.usage` has added up, and from the attempts that are
-not in it yet: those that run, and those that have just ended.
+An attempt that reaches over the end of an hour or a day is shared out; one in pods costs nothing while it waits for
+them. Pools without a price cost nothing in dollars; their hours are counted all the same. Days are read from what
+`store.usage` has added up, and from the attempts that are not in it yet: those that run, and those that have just
+ended.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from orchestrator.store import usage
 from orchestrator.store.fragments import distinct
-from orchestrator.store.usage import NODES
+from orchestrator.store.usage import COSTS_SINCE, NODES
 
 _NAME_OF_WORKSPACE = "(SELECT name FROM workspaces w WHERE w.id = {row}.workspace_id)"
 # By what costs are told apart: the facet of `usage` that knows it, and how it is called there and of an attempt.
@@ -34,16 +35,18 @@ TOLD_APART = 100
 """So many keys are told apart, the dearest ones; the others are one."""
 
 _ATTEMPTS = f"""
-    SELECT b.at, {{key}} AS key, p.usd_per_hour AS price, CAST(s.since = a.started_at AS int) AS attempts,
+    SELECT b.at, {{key}} AS key, p.usd_per_hour AS price, CAST(s.since = c.since AS int) AS attempts,
       CAST(extract(epoch FROM s.until - s.since) AS float8) / 3600 * {NODES} AS hours
     FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
+    CROSS JOIN LATERAL (SELECT {COSTS_SINCE} AS since) AS c
     CROSS JOIN LATERAL generate_series(
-      greatest(date_trunc('{{unit}}', a.started_at), :since), coalesce(a.finished_at, now()), interval '1 {{unit}}'
+      greatest(date_trunc('{{unit}}', c.since), :since), coalesce(a.finished_at, now()), interval '1 {{unit}}'
     ) AS b (at)
     CROSS JOIN LATERAL (
-      SELECT greatest(a.started_at, b.at), least(coalesce(a.finished_at, now()), b.at + interval '1 {{unit}}')
+      SELECT greatest(c.since, b.at), least(coalesce(a.finished_at, now()), b.at + interval '1 {{unit}}')
     ) AS s (since, until)
-    WHERE {{whose}} AND (a.finished_at IS NULL OR a.finished_at > {{ended}}) AND s.until > s.since
+    WHERE {{whose}} AND (a.finished_at IS NULL OR a.finished_at > {{ended}}) AND c.since IS NOT NULL
+      AND s.until > s.since
 """
 _ADDED = """
     SELECT u.at, {key} AS key, p.usd_per_hour AS price, {sign} u.attempts AS attempts, {sign} u.hours AS hours
@@ -118,7 +121,7 @@ _MIDNIGHT = "date_trunc('day', now())"
 _RATE = f"""
     SELECT coalesce(sum(p.usd_per_hour * {NODES}), 0) AS rate
     FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
-    WHERE j.workspace_id = :workspace AND a.state = 'RUNNING'
+    WHERE j.workspace_id = :workspace AND a.state = 'RUNNING' AND {COSTS_SINCE} IS NOT NULL
 """
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.ids import encode
 from orchestrator.domain.state import JobState
+from orchestrator.store.usage import COSTS_SINCE, NODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,13 @@ class Spending:
     rate: float | None
 
 
-_SPENT = """
+_SPENT = f"""
     SELECT coalesce(sum(hours), 0)::float8 AS hours, sum(hours * usd)::float8 AS usd,
       sum(nodes * usd) FILTER (WHERE running)::float8 AS rate
-    FROM (SELECT a.state = 'RUNNING' AS running, p.usd_per_hour AS usd,
-            coalesce((j.document #>> '{spec,resources,nodes}')::int, 1) AS nodes,
-            extract(epoch FROM coalesce(a.finished_at, clock_timestamp()) - a.started_at) / 3600
-              * coalesce((j.document #>> '{spec,resources,nodes}')::int, 1) AS hours
+    FROM (SELECT a.state = 'RUNNING' AND {COSTS_SINCE} IS NOT NULL AS running, p.usd_per_hour AS usd,
+            {NODES} AS nodes,
+            coalesce(extract(epoch FROM coalesce(a.finished_at, clock_timestamp()) - ({COSTS_SINCE})) / 3600, 0)
+              * {NODES} AS hours
           FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id WHERE a.job_id = :id) AS used
 """
 

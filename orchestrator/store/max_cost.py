@@ -15,14 +15,15 @@ from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.state import Reason
 from orchestrator.store.notify import WORKERS, notify
 from orchestrator.store.transitions import note
+from orchestrator.store.usage import COSTS_SINCE
 
 
 def spent(jobs: str) -> str:
     """SQL for what the attempts of a row of the table or alias `jobs` have cost so far, in USD."""
     return f"""(
-      SELECT coalesce(sum(extract(epoch FROM coalesce(used.finished_at, clock_timestamp()) - used.started_at)::float8
-          / 3600 * price.usd_per_hour), 0) * coalesce(({jobs}.document #>> '{{spec,resources,nodes}}')::int, 1)
-      FROM attempts used JOIN pools price ON price.id = used.pool_id WHERE used.job_id = {jobs}.id)"""
+      SELECT coalesce(sum(extract(epoch FROM coalesce(a.finished_at, clock_timestamp()) - ({COSTS_SINCE}))::float8
+          / 3600 * p.usd_per_hour), 0) * coalesce(({jobs}.document #>> '{{spec,resources,nodes}}')::int, 1)
+      FROM attempts a JOIN pools p ON p.id = a.pool_id WHERE a.job_id = {jobs}.id)"""
 
 
 def bill(job: Any) -> Bill | None:

@@ -18,7 +18,7 @@ from orchestrator.store.notify import JOBS, notify
 
 _ATTACH = """
     UPDATE attempts a SET
-      attached_at = CASE WHEN :leads THEN coalesce(attached_at, clock_timestamp()) ELSE attached_at END,
+      attached_at = coalesce(attached_at, clock_timestamp()),
       lease_expires_at = CASE WHEN :leads THEN clock_timestamp() + :lease * interval '1 second'
         ELSE lease_expires_at END,
       node_pods = coalesce(node_pods, '{}') || jsonb_build_object(CAST(:node AS text), CAST(:pod AS text))

@@ -159,13 +159,17 @@ class Registered:
 
 def register(connection: Connection, worker: RegisterWorker) -> Registered:
     """Write a worker down; one of the same name in the same pool takes its predecessor's row. Raises NotFound when
-    there is no such pool."""
-    known = {row.name: row for row in connection.execute(text("SELECT id, name, store FROM pools"))}
+    there is no such pool, and Conflict for one in a pool of pods whose attempts end with it: that is no launcher."""
+    known = {row.name: row for row in connection.execute(text("SELECT id, name, store, pods FROM pools"))}
     if worker.pool not in known:
         guess = nearest(worker.pool, known)
         hint = f"Did you mean {guess!r}?" if guess else "Create it with `neutrino pool create`."
         raise NotFound(f"There is no pool {worker.pool!r}.", hint=hint, suggestions=[guess] if guess else [])
     pool = known[worker.pool]
+    if pool.pods is not None and not worker.outlived:
+        raise Conflict(
+            f"Pool {worker.pool} is one of pods.", hint="Only a launcher works there; give workers a pool of their own."
+        )
     statement = """
         INSERT INTO workers (pool_id, name, host, pid, slots, version, gpus)
         VALUES (:pool, :name, :host, :pid, :slots, :version, CAST(:gpus AS jsonb))

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, text
 
 NODES = "coalesce((j.document -> 'spec' -> 'resources' ->> 'nodes')::int, 1)"
 """How many slots an attempt of the job `j` holds."""
+COSTS_SINCE = "CASE WHEN p.pods IS NULL THEN a.started_at ELSE a.attached_at END"
+"""Since when the attempt `a` costs what a slot of the pool `p` costs: since its claim, but where it waits for its pods
+first, since the first of them began; null before."""
 _MARGIN_SECONDS = 60
 
 _UNTIL = "SELECT until FROM usage_until FOR UPDATE SKIP LOCKED"
@@ -30,12 +33,13 @@ _ADD = f"""
     INSERT INTO usage AS u (workspace_id, facet, at, pool_id, key, hours, attempts)
     SELECT j.workspace_id, f.facet, d.at, a.pool_id, f.key,
       sum(CAST(extract(epoch FROM s.until - s.since) AS float8) / 3600 * {NODES}),
-      count(*) FILTER (WHERE s.since = a.started_at)
-    FROM attempts a JOIN jobs j ON j.id = a.job_id
+      count(*) FILTER (WHERE s.since = c.since)
+    FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN pools p ON p.id = a.pool_id
+    CROSS JOIN LATERAL (SELECT {COSTS_SINCE} AS since) AS c
     CROSS JOIN LATERAL generate_series(
-      date_trunc('day', a.started_at), a.finished_at, interval '1 day') AS d (at)
+      date_trunc('day', c.since), a.finished_at, interval '1 day') AS d (at)
     CROSS JOIN LATERAL (
-      SELECT greatest(a.started_at, d.at), least(a.finished_at, d.at + interval '1 day')) AS s (since, until)
+      SELECT greatest(c.since, d.at), least(a.finished_at, d.at + interval '1 day')) AS s (since, until)
     CROSS JOIN LATERAL (
       VALUES ('kind', j.kind), ('user', j.user_name), ('job', j.name)
       UNION ALL SELECT 'label:' || label.key, label.value FROM jsonb_each_text(j.labels) AS label) AS f (facet, key)

@@ -55,10 +55,10 @@ class Plane:
             pools.create(connection, CreatePool(name=name, **({"store": STORE} | fields)))
         return name
 
-    def worker(self, pool: str = "local", *, slots: int = 4, name: str | None = None) -> int:
+    def worker(self, pool: str = "local", *, slots: int = 4, name: str | None = None, **fields: Any) -> int:
         """A worker that has just registered: its row id."""
         wanted = RegisterWorker(
-            name=name or f"worker-{next(_names)}", pool=pool, slots=slots, host="here", pid=1, version="0"
+            name=name or f"worker-{next(_names)}", pool=pool, slots=slots, host="here", pid=1, version="0", **fields
         )
         with self.database.transaction() as connection:
             return pools.register(connection, wanted).worker_id

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from orchestrator.domain.errors import Conflict, InvalidSpec, LeaseLost
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.pods import ClusterKind, CreateCluster, PodSettings
 from orchestrator.domain.protocol import NodeBeat, PodWait
-from orchestrator.domain.spec import Resources
+from orchestrator.domain.spec import Placement, Resources
 from orchestrator.domain.state import JobState, Reason
-from orchestrator.store import clusters, pods, pools
+from orchestrator.scheduler import reconciler
+from orchestrator.store import clusters, cost, history, pods, pools, usage
 from tests.integration.store.plane import LEASE, Plane, command
 
 
@@ -19,7 +22,7 @@ def launcher(plane: Plane) -> int:
     with plane.database.transaction() as connection:
         clusters.create(connection, CreateCluster(name="kube", kind=ClusterKind.KUBECONFIG))
     plane.pool("pods", cluster="kube", pods=PodSettings(max_nodes=2))
-    return plane.worker("pods", name="launcher-pods")
+    return plane.worker("pods", name="launcher-pods", outlived=True)
 
 
 def remaining(plane: Plane, attempt: AttemptId) -> float:
@@ -137,3 +140,48 @@ def test_a_cluster_in_use_stays_and_an_unknown_gpu_is_refused(plane: Plane, laun
         with pytest.raises(InvalidSpec, match="H1000 is no type of GPU"):
             pools.check_gpus(connection, [command(resources=Resources(gpu="H1000"))])
         pools.check_gpus(connection, [command(resources=Resources(gpu="H100:8"))])
+
+
+def test_an_attempt_costs_since_the_first_of_its_pods_began(plane: Plane, launcher: int) -> None:
+    plane.sql("UPDATE pools SET usd_per_hour = 2 WHERE name = 'pods'")
+    attempt = plane.running(launcher, command(resources=Resources(nodes=2), placement=Placement(max_cost_usd=4)))
+    plane.sql("UPDATE attempts SET started_at = started_at - interval '90 hours'")
+    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=5)
+
+    def spent() -> tuple[float, float, float]:
+        """In dollars: by the hours' page, by the days' page, and by the job's own."""
+        with plane.database.transaction() as connection:
+            hours, days = (
+                sum(one.usd for one in cost.spent(connection, plane.workspace, since=since, unit=unit, by="pool"))
+                for unit in ("hour", "day")
+            )
+            return hours, days, history.spending(connection, attempt.job_id).usd or 0.0
+
+    def rates() -> tuple[float, float | None]:
+        with plane.database.transaction() as connection:
+            return cost.today(connection, plane.workspace).rate, history.spending(connection, attempt.job_id).rate
+
+    assert spent() == (0, 0, 0)
+    assert rates() == (0, None)
+    assert reconciler.stop_dear(plane.database) == 0
+    attach(plane, attempt, node=1, pod="uid-2")
+    assert rates() == (4, 4)
+    shorten(plane, attempt)
+    plane.heartbeat(launcher, attempt)
+    assert remaining(plane, attempt) > 20  # the first node's pod is not there yet
+    plane.sql("UPDATE attempts SET attached_at = attached_at - interval '45 minutes'")
+    assert spent() == pytest.approx((3, 3, 3), abs=0.3)
+    assert reconciler.stop_dear(plane.database) == 0
+    plane.sql("UPDATE attempts SET attached_at = attached_at - interval '20 minutes'")
+    assert reconciler.stop_dear(plane.database) == 1
+    plane.report(launcher, attempt, Reason.CANCELLED_BY_USER)
+    plane.sql("UPDATE attempts SET finished_at = finished_at - interval '5 minutes'")
+    plane.sql("UPDATE usage_until SET until = now() - interval '1 day'")
+    with plane.database.transaction() as connection:
+        assert usage.add_up(connection, 10) == 1
+    assert spent() == pytest.approx((4, 4, 4), abs=0.3)
+
+
+def test_a_worker_that_is_no_launcher_does_not_work_in_a_pool_of_pods(plane: Plane, launcher: int) -> None:
+    with pytest.raises(Conflict, match="Pool pods is one of pods"):
+        plane.worker("pods", name="plain")
