@@ -32,7 +32,7 @@ class Options:
     """
 
     streams: int = 6
-    small_streams: int = 64
+    small_streams: int = 128
     memory: int = 96 * MIB
     part_size: int = 8 * MIB
     bandwidth: float | None = None

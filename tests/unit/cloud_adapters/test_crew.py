@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -18,18 +19,30 @@ def test_everything_is_done_once() -> None:
 
 
 def test_others_are_brought_in_while_all_wait() -> None:
-    """Each piece of work ends when thirty are at work at the same time, which takes more than begin."""
+    """No piece of work ends before thirty are at work at the same time, which takes more than begin."""
     together = threading.Barrier(30)
-    turns = iter([False] * 8)  # those who begin wait a moment and see that there is time to spare
 
     def work(_: int) -> None:
-        if next(turns, True):
-            together.wait(timeout=60)
-        else:
-            threading.Event().wait(0.1)
+        together.wait(timeout=60)
 
-    Crew(work, range(38), 64).run()
+    Crew(work, range(30), 64).run()
     assert not together.broken
+
+
+def test_the_collector_is_spared_old_objects_until_the_end() -> None:
+    set_aside: list[int] = []
+    Crew(lambda _: set_aside.append(gc.get_freeze_count()), range(3), 2).run()
+    assert min(set_aside) > 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_program_that_set_its_objects_aside_keeps_them_there() -> None:
+    gc.freeze()
+    try:
+        Crew(lambda _: None, range(3), 2).run()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_a_failure_ends_it() -> None:
