@@ -31,13 +31,17 @@ class Phase(StrEnum):
         return self in {Phase.SUCCEEDED, Phase.FAILED}
 
 
+STRANDED_AFTER = 120.0
+"""Seconds after the end of its grace in which a piece may still go by itself: machines can be busy."""
+
 _TELLING = {Phase.FAILED: 0, Phase.WAITING: 2, Phase.STARTING: 3, Phase.RUNNING: 4, Phase.SUCCEEDED: 5}
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One node's share of some work. `reason` and `message` say why it waits or how it ended; `hopeless`: waiting
-    will not help. `leaving`: it was asked to go and is not gone. `place` is the machine it is on."""
+    will not help. `place` is the machine it is on, `name` what it is called there. `gone_by`: it was asked to go, and
+    should be gone by then, in seconds since the epoch. `bare`: it has a machine, and nothing of it is there yet."""
 
     index: int
     phase: Phase
@@ -46,7 +50,13 @@ class Piece:
     exit_code: int | None = None
     place: str | None = None
     hopeless: bool = False
-    leaving: bool = False
+    gone_by: float | None = None
+    name: str = ""
+    bare: bool = False
+
+    def stranded(self, now: float) -> bool:
+        """Whether it should have been gone long ago: its machine does not answer, and will not do as it was asked."""
+        return not self.phase.over and self.gone_by is not None and now > self.gone_by + STRANDED_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,10 @@ class Status:
     def gone(self) -> bool:
         """True when none of its processes is left."""
         return all(piece.phase.over for piece in self.pieces)
+
+    def stranded(self, now: float) -> bool:
+        """True when all that is left of it is on machines that do not answer."""
+        return not self.gone and all(piece.phase.over or piece.stranded(now) for piece in self.pieces)
 
     @property
     def telling(self) -> Piece | None:

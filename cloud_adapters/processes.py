@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,11 @@ _TOKEN = "token"  # noqa: S105 - the name of a file
 
 @dataclass(slots=True)
 class _Running:
-    """The processes of some work; `left` are the seconds until those that were asked to go are killed."""
+    """The processes of some work; those that were asked to go are killed at `gone_by`."""
 
     work: Work
     processes: list[subprocess.Popen[bytes]]
-    left: float | None = None
+    gone_by: float | None = None
 
 
 class ProcessCompute:
@@ -83,9 +84,8 @@ class ProcessCompute:
             running = self._running.get(name)
             if running is None:
                 return None
-            leaving = running.left is not None
-            pieces = tuple(_piece(index, one, leaving=leaving) for index, one in enumerate(running.processes))
-        return Status(name, pieces, doomed=leaving)
+            pieces = tuple(_piece(index, one, running.gone_by) for index, one in enumerate(running.processes))
+        return Status(name, pieces, doomed=running.gone_by is not None)
 
     def inventory(self) -> dict[str, Status]:
         return {name: status for name in list(self._running) if (status := self.status(name)) is not None}
@@ -101,9 +101,9 @@ class ProcessCompute:
 
     def terminate(self, name: str) -> None:
         with self._lock:
-            if (running := self._running.get(name)) is None or running.left is not None:
+            if (running := self._running.get(name)) is None or running.gone_by is not None:
                 return
-            running.left = running.work.grace
+            running.gone_by = time.time() + running.work.grace
             for process in running.processes:
                 _signal(process, signal.SIGTERM)
 
@@ -131,11 +131,9 @@ class ProcessCompute:
         """Kill what was asked to go and had its time."""
         with self._lock:
             for running in self._running.values():
-                if running.left is not None:
-                    running.left -= _LOOK_SECONDS
-                    if running.left <= 0:
-                        for process in running.processes:
-                            _signal(process, signal.SIGKILL)
+                if running.gone_by is not None and time.time() > running.gone_by:
+                    for process in running.processes:
+                        _signal(process, signal.SIGKILL)
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -143,10 +141,10 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _piece(index: int, process: subprocess.Popen[bytes], *, leaving: bool) -> Piece:
+def _piece(index: int, process: subprocess.Popen[bytes], gone_by: float | None) -> Piece:
     code, place = process.poll(), socket.gethostname()
     if code is None:
-        return Piece(index, Phase.RUNNING, place=place, leaving=leaving)
+        return Piece(index, Phase.RUNNING, place=place, gone_by=gone_by)
     if code == 0:
         return Piece(index, Phase.SUCCEEDED, exit_code=0, place=place)
     code = code if code > 0 else 128 - code

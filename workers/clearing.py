@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from cloud_adapters.compute import Compute
@@ -56,6 +57,7 @@ class Ground:
         while (status := self._compute.status(flight.work)) is not None and not status.gone:
             if clock() > patient_until:
                 self.terminate(flight)
+            flight.stranded = status.stranded(time.time())
             await asyncio.sleep(_LOOK)
         if status is None or not status.pieces:  # a Job that is not seen, or has no pods yet, may make some later
             await self._insist(lambda: self._compute.terminate(flight.work))

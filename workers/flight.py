@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cloud_adapters.compute import Compute, Phase, Status, Work
+from cloud_adapters.compute import STRANDED_AFTER, Compute, Phase, Piece, Status, Work
 from cloud_adapters.compute_errors import ComputeError, OverQuota, WorkRefused
 from orchestrator.domain.ids import decode_attempt, encode
 from orchestrator.domain.protocol import Lease, PodWait
@@ -38,13 +39,15 @@ def work_name(attempt: str) -> str:
 
 
 class Flight:
-    """`task` is set while its Job is being made. `over`: its row has ended, or our report of that is on its way."""
+    """`task` is set while its Job is being made. `over`: its row has ended, or our report of that is on its way.
+    `stranded`: what is left of its pods is on nodes that do not answer, and takes nobody's place."""
 
     def __init__(self, attempt: str) -> None:
         self.attempt = attempt
         self.work = work_name(attempt)
         self.task: asyncio.Task[None] | None = None
         self.over = self.cancelling = self.draining = self.moving = self.terminating = self.clearing = False
+        self.stranded = False
         self.verdict: Ending | None = None
         self.wait: PodWait | None = None
         self._told: PodWait | None = None
@@ -103,6 +106,11 @@ class Flight:
         self._ended_at = None
         if status is not None:
             self._describe(status)
+        self._lose_patience(status, patience)
+        return self.wait != before
+
+    def _lose_patience(self, status: Status | None, patience: float | None) -> None:
+        """What it waits for has not come for too long, or never will: that is its end here."""
         lacks = None if status is None else _lacks(status)
         self._lacking_since = (self._lacking_since or clock()) if lacks else None
         for_long = 0.0 if self._lacking_since is None else clock() - self._lacking_since
@@ -111,9 +119,11 @@ class Flight:
         if self._stuck_since is not None and clock() - self._stuck_since > START_PATIENCE and self.wait is not None:
             text = f"Kubernetes tried for {START_PATIENCE / 60:.0f} minutes. {self.wait.message}"
             self.verdict = (self.wait.reason, text, None)
+        if status is not None and (lost := next(filter(_deserted, status.pieces), None)) is not None:
+            text = f"Node {lost.index} was evicted from {lost.place}, and {lost.place} does not answer."
+            self.verdict = (Reason.PREEMPTED, text, None)
         if self.moving and status is not None and all(piece.phase is not Phase.RUNNING for piece in status.pieces):
             self.verdict = (Reason.MIGRATING, _MOVED, None)  # a pod that runs is told itself, and checkpoints first
-        return self.wait != before
 
     def must_go(self, status: Status | None) -> bool:
         """Whether its pods are to be asked to end."""
@@ -159,6 +169,13 @@ class Flight:
             self.say(told.reason, told.message)
 
 
+def _deserted(piece: Piece) -> bool:
+    """Whether nobody will ever tell the end of a piece that the cluster has given up. The first one that runs has the
+    lease: as long as it renews that it is well, whatever the cluster thinks of its node."""
+    leads = piece.index == 0 and piece.phase is Phase.RUNNING
+    return not leads and piece.stranded(time.time())
+
+
 def _lacks(status: Status) -> tuple[Reason, float] | None:
     """What there is not enough of here for a job that has not begun, and for how many seconds it waits for that at
     most, however patient its pool is."""
@@ -171,6 +188,21 @@ def _lacks(status: Status) -> tuple[Reason, float] | None:
 def _no_quota(status: Status) -> float | None:
     """For how many seconds at most it waits for a quota that it needs; None when it needs none."""
     return next((most for words, most in _QUOTAS.items() if words in status.why), None)
+
+
+def _waits_for(before: list[Status]) -> str:
+    """What is left of earlier attempts, on which nodes, and how long it is waited for."""
+    pieces = [piece for status in before for piece in status.pieces if not piece.phase.over]
+    said = []
+    for status in before:
+        places = sorted({piece.place for piece in status.pieces if piece.place and not piece.phase.over})
+        said.append(f"{status.name} ({', '.join(places)})" if places else status.name)
+    text = f"Waiting until the pods of {', '.join(said)} are gone."
+    times = [piece.gone_by for piece in pieces if piece.gone_by is not None]
+    if len(times) < len(pieces) or not times:
+        return text
+    until = time.strftime("%H:%M:%S", time.gmtime(max(times) + STRANDED_AFTER))
+    return f"{text} Should their nodes not answer, it goes on without that at {until} UTC."
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,21 +264,24 @@ class Launching:
         return Reason.PREEMPTED, "Stopped before its pod was made.", None
 
     async def _predecessors_gone(self, flight: Flight, compute: Compute, move: Move, speak: Callable[[], None]) -> None:
-        """Two attempts of one job must never run at once, whatever became of the first one's lease."""
+        """Two attempts of one job shall not run at once. The lease of the one before is over, so its pods have given
+        up by themselves; they are asked to go, and waited for. Those on nodes that do not answer are not waited for
+        any longer once they had their time: whatever they may still do has no effect."""
         job = flight.work.rpartition("-")[0]
         asked: set[str] = set()
         while not flight.unwanted:
-            there = {
-                name: sorted({piece.place for piece in status.pieces if piece.place and not piece.phase.over})
+            there = [
+                status
                 for name, status in compute.inventory().items()
-                if name != flight.work and name.rpartition("-")[0] == job and not status.gone
-            }
+                if name != flight.work
+                and name.rpartition("-")[0] == job
+                and not (status.gone or status.stranded(time.time()))
+            ]
             if not there:
                 return
-            left = [f"{name} ({', '.join(places)})" if places else name for name, places in there.items()]
-            flight.say(Reason.POD_STARTING, f"Waiting until the pods of {', '.join(left)} are gone.")
+            flight.say(Reason.POD_STARTING, _waits_for(there))
             speak()
-            for name in set(there) - asked:
+            for name in {status.name for status in there} - asked:
                 try:
                     await move(lambda name=name: compute.terminate(name))  # type: ignore[misc]
                     asked.add(name)

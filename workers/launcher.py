@@ -162,7 +162,8 @@ class Launcher:
     def _free_slots(self) -> int:
         if not self._ready or self._draining or self._leave.is_set() or self._trouble():
             return 0
-        return max(0, self._settings.slots - len(self._flights))
+        held = sum(not flight.stranded for flight in self._flights.values())
+        return max(0, self._settings.slots - held)
 
     def _trouble(self) -> str | None:
         """Why nothing is claimed although jobs wait: what is known of the cluster stays known, but may be old."""

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from cloud_adapters.cluster import manifests
 from cloud_adapters.cluster.api import STRATEGIC, KubeApi
 from cloud_adapters.cluster.capacity import offers
+from cloud_adapters.cluster.fixes import OBSTACLES, obstacle
 from cloud_adapters.cluster.informer import Informer, Made
 from cloud_adapters.cluster.manifests import FINALIZER, INDEX, JOB_NAME, POOL_LABEL, PodTarget
-from cloud_adapters.compute import Offer, Status, Work
+from cloud_adapters.compute import Offer, Piece, Status, Work
 from cloud_adapters.compute_errors import ComputeError, WorkExists, WorkNotFound
 
 _EVENTS_EVERY, _JOBS_EVERY = 5.0, 30.0  # seconds
@@ -31,6 +33,7 @@ class KubernetesCompute:
         self._policies = f"/apis/networking.k8s.io/v1/namespaces/{target.namespace}/networkpolicies"
         self._informer = Informer(api, target.namespace, target.pool)
         self._obstacles: dict[str, str] = {}
+        self._bare: dict[str, tuple[str, str]] = {}
         self._looked = self._listed = 0.0
 
     @property
@@ -98,39 +101,59 @@ class KubernetesCompute:
 
     def status(self, name: str) -> Status | None:
         jobs = self._informer.jobs()
-        pieces = self._informer.pieces(name)
+        pieces = tuple(self._told_of(piece) for piece in self._informer.pieces(name))
         if name not in jobs and all(piece.phase.over for piece in pieces):
             return None
         wanted, doomed = jobs.get(name, Made(len(pieces), doomed=True))
         why = self._obstacles.get(name, "") if len(pieces) < wanted else ""
         return Status(name, pieces, why, doomed, wanted)
 
+    def _told_of(self, piece: Piece) -> Piece:
+        """A pod that has a node and nothing else yet, with what events say of that."""
+        if not piece.bare or piece.name not in self._bare:
+            return piece
+        reason, text = obstacle(*self._bare[piece.name])
+        return replace(piece, reason=reason, message=text)
+
     def inventory(self) -> dict[str, Status]:
         """Everything there is, as of the last list and what the watch has told since."""
         return {name: status for name in self._informer.jobs() if (status := self.status(name))}
 
     def look_around(self) -> None:
-        """Find out which Jobs were deleted by hand, and why Jobs lack pods: two lists for all of them, not often."""
+        """Find out which Jobs were deleted by hand, why Jobs lack pods, and what stands in the way of pods on their
+        nodes: a list each for all of them, not often."""
         now = time.monotonic()
         if now - self._listed > _JOBS_EVERY:
             self._listed = now
             self._informer.list_jobs()
         if now - self._looked < _EVENTS_EVERY:
             return
-        if all(len(self._informer.pieces(name)) >= made.nodes for name, made in self._informer.jobs().items()):
-            return
-        self._looked = now
-        found = dict(self._told("Job", "FailedCreate"))
-        if self._target.settings.queue:  # what Kueue says of its Workload job-NAME-HASH
-            pending = self._told("Workload", "Pending")
-            found |= {name.removeprefix("job-").rpartition("-")[0]: words for name, words in pending}
-        self._obstacles = found
+        there = {name: (made, self._informer.pieces(name)) for name, made in self._informer.jobs().items()}
+        if any(len(pieces) < made.nodes for made, pieces in there.values()):
+            self._looked = now
+            self._obstacles = self._why_no_pods()
+        if any(piece.bare for _, pieces in there.values() for piece in pieces):
+            self._looked = now
+            self._bare = self._why_bare()
 
-    def _told(self, kind: str, reason: str) -> Iterator[tuple[str, str]]:
-        """What events say of all objects of a kind, by name."""
-        query = {"fieldSelector": f"involvedObject.kind={kind},reason={reason}"}
-        events, _ = self._api.items(f"{self._core}/events", query)
-        return ((one["involvedObject"]["name"], one.get("message", "")) for one in events)
+    def _why_no_pods(self) -> dict[str, str]:
+        """What events say of Jobs, by name."""
+        found = {name: words for name, _, words in self._told("Job", "reason=FailedCreate")}
+        if self._target.settings.queue:  # what Kueue says of its Workload job-NAME-HASH
+            pending = self._told("Workload", "reason=Pending")
+            found |= {name.removeprefix("job-").rpartition("-")[0]: words for name, _, words in pending}
+        return found
+
+    def _why_bare(self) -> dict[str, tuple[str, str]]:
+        """What events say of pods, by name: Kubernetes' name for it, and its words."""
+        told = self._told("Pod", "type=Warning,reason!=FailedScheduling")
+        return {name: (reason, words) for name, reason, words in told if reason in OBSTACLES}
+
+    def _told(self, kind: str, which: str) -> Iterator[tuple[str, str, str]]:
+        """What events say of all objects of a kind: name, reason and words, the last ones last."""
+        events, _ = self._api.items(f"{self._core}/events", {"fieldSelector": f"involvedObject.kind={kind},{which}"})
+        events.sort(key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
+        return ((one["involvedObject"]["name"], one.get("reason", ""), one.get("message", "")) for one in events)
 
     def logs(self, name: str, index: int = 0, *, tail: int = 100) -> Iterator[str]:
         """What the pod's own process has written; the lines of the job itself are in Neutrino's log."""

@@ -22,6 +22,7 @@ JOB_NAME = "batch.kubernetes.io/job-name"
 USER = 10001  # not root, and no user of the image's own
 TOKEN_FOLDER, WORK_FOLDER = "/var/run/neutrino", "/work"
 LAST_WORDS = "/dev/termination-log"
+LEAST_CPU_LIMIT = 1000  # thousandths: with less, the process that runs the job takes minutes to start
 OVERHEAD = 256 * 1024**2  # bytes beside what the job asked for: the process that runs it
 KEEP_SECONDS = 600
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -187,7 +188,6 @@ def _affinity(settings: PodSettings, gpu: str | None) -> dict[str, Any]:
 
 def _container(work: Work, target: PodTarget) -> dict[str, Any]:
     settings = target.settings
-    amounts = _amounts(work, target.settings)
     fixed = {
         "HOME": WORK_FOLDER,
         "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod's own
@@ -210,7 +210,7 @@ def _container(work: Work, target: PodTarget) -> dict[str, Any]:
         "env": env,
         **({"envFrom": [{"secretRef": {"name": store_secret}}]} if store_secret else {}),
         "workingDir": WORK_FOLDER,
-        "resources": {"requests": amounts, "limits": amounts},
+        "resources": _resources(work, target.settings),
         "terminationMessagePath": LAST_WORDS,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -229,13 +229,14 @@ def _container(work: Work, target: PodTarget) -> dict[str, Any]:
     }
 
 
-def _amounts(work: Work, settings: PodSettings) -> Mapping[str, str]:
-    """Requests and limits alike: a pod gets what it asked for, and the scheduler counts with the same."""
-    amounts = {
-        "cpu": f"{max(int(work.cpu * 1000), 1)}m",
-        "memory": str((work.memory or settings.memory) + OVERHEAD),
-    }
-    return amounts | ({gpu_resource(work.gpu.type): str(work.gpu.per_node)} if work.gpu else {})
+def _resources(work: Work, settings: PodSettings) -> Mapping[str, Mapping[str, str]]:
+    """Requests and limits alike: a pod gets what it asked for, and the scheduler counts with the same. Only a limit of
+    less than one CPU is raised to that, because our own process has to start under it as well."""
+    cpu = max(int(work.cpu * 1000), 1)
+    amounts = {"cpu": f"{cpu}m", "memory": str((work.memory or settings.memory) + OVERHEAD)}
+    if work.gpu:
+        amounts[gpu_resource(work.gpu.type)] = str(work.gpu.per_node)
+    return {"requests": amounts, "limits": amounts | {"cpu": f"{max(cpu, LEAST_CPU_LIMIT)}m"}}
 
 
 def _from_secret(variable: str, wanted: str) -> dict[str, Any]:

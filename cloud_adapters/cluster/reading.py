@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from cloud_adapters.cluster.fixes import advised
 from cloud_adapters.cluster.manifests import INDEX, JOB_NAME
 from cloud_adapters.compute import Phase, Piece
 from orchestrator.domain.state import Reason
@@ -47,8 +49,20 @@ def piece(pod: Json) -> Piece:
         exit_code=code,
         place=pod.get("spec", {}).get("nodeName"),
         hopeless=hopeless,
-        leaving="deletionTimestamp" in meta,
+        gone_by=_seconds(meta.get("deletionTimestamp")),
+        name=meta.get("name", ""),
+        bare=phase is Phase.STARTING and reason is Reason.POD_STARTING and not _is_made(status),
     )
+
+
+def _seconds(at: str | None) -> float | None:
+    """A time of Kubernetes', in seconds since the epoch. That of a pod's deletion is when its grace ends."""
+    return None if at is None else datetime.fromisoformat(at).timestamp()
+
+
+def _is_made(status: Json) -> bool:
+    """Whether its volumes and its network are there."""
+    return any(one["status"] == "True" for one in _conditions(status, "PodReadyToStartContainers"))
 
 
 _Judgement = tuple[Phase, Reason | None, str, int | None, bool]
@@ -75,10 +89,11 @@ def _pending(status: Json, waiting: Json, container: Json) -> _Judgement:
     image = container.get("image", "")
     if why in _PULLS:
         hopeless = why in _NO_PULL_AT_ALL or (why == "ImagePullBackOff" and bool(_NO_SUCH_IMAGE.search(words)))
-        text = f"The image {image} cannot be pulled ({why}): {words}"
+        text = f"The image {image} cannot be pulled ({why}): {advised(why, words)}"
         return Phase.STARTING, Reason.IMAGE_UNAVAILABLE, text, None, hopeless
     if why in _WRONG_CONTAINER:
-        return Phase.STARTING, Reason.POD_REFUSED, f"The container cannot start ({why}): {words}", None, False
+        text = f"The container cannot start ({why}): {advised(why, words)}"
+        return Phase.STARTING, Reason.POD_REFUSED, text, None, False
     if not any(one["status"] == "True" for one in _conditions(status, "PodScheduled")):
         return Phase.WAITING, Reason.POD_STARTING, "Waiting for the scheduler.", None, False
     return Phase.STARTING, Reason.POD_STARTING, "Starting its pod; the image may have to be pulled first.", None, False

@@ -36,10 +36,12 @@ class Running:
 @dataclass
 class Behaviour:
     """What the cluster does to pods. `place` names a node or says why there is none; `images` tells which images can be
-    pulled; `runs`: False leaves pods as they are once they are scheduled, for the test to move."""
+    pulled; `runs`: False leaves pods as they are once they are scheduled, for the test to move; the kubelets of
+    `silent` nodes do nothing."""
 
     place: Callable[[Json], tuple[str, str]] = lambda _pod: ("node-1", "")
     missing_images: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
     runs: bool = True
     creates: bool = True
     quota: str = ""
@@ -229,6 +231,8 @@ contexts: [{{name: double, context: {{cluster: double, user: tester, namespace: 
             name, meta = pod["metadata"]["name"], pod["metadata"]
             phase = pod["status"].get("phase")
             going = "deletionTimestamp" in meta
+            if pod["spec"].get("nodeName") in self.behaviour.silent:
+                continue
             if name in self.running:
                 self._look_at(name, pod, going=going)
             elif going and (phase != "Running" or not self.behaviour.runs):

@@ -8,6 +8,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Json = dict[str, Any]
@@ -119,7 +120,8 @@ class Objects:
             elif resource == "pods":
                 meta.pop("deletionGracePeriodSeconds", None)
             if meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
-                meta.setdefault("deletionTimestamp", NOW)
+                ends = datetime.now(UTC) + timedelta(seconds=meta.get("deletionGracePeriodSeconds", 0))
+                meta.setdefault("deletionTimestamp", ends.strftime("%Y-%m-%dT%H:%M:%SZ"))
                 return self._store("MODIFIED", resource, thing)
             return self._remove(resource, thing)
 
@@ -176,10 +178,16 @@ def matches(thing: Json, labels: str, fields: str) -> bool:
         elif term not in have:
             return False
     for term in filter(None, fields.split(",")):
-        path, _, value = term.partition("=")
-        found: Any = thing
-        for part in path.split("."):
-            found = (found or {}).get(part)
-        if found != value:
+        path, is_not, value = term.partition("!=")
+        if not is_not:
+            path, _, value = term.partition("=")
+        if (_at(thing, path) != value) != bool(is_not):
             return False
     return True
+
+
+def _at(thing: Json, path: str) -> Any:
+    """What stands at `a.b.c`."""
+    for part in path.split("."):
+        thing = (thing or {}).get(part, {})
+    return thing

@@ -18,6 +18,7 @@ from cloud_adapters.compute import Work
 from cloud_adapters.compute_testing import until
 from orchestrator.domain.pods import Checked, ClusterKind, ClusterRef, PodSettings
 from orchestrator.domain.protocol import PodPool, PodWait, WorkerRegistered
+from orchestrator.domain.state import Reason
 from tests.kube.cluster import NAMESPACE, Cluster
 from workers.clearing import Ground
 from workers.flight import Flight, Launching
@@ -102,6 +103,96 @@ def test_an_attempt_waits_for_the_pods_of_the_one_before_and_says_where_they_are
     assert said[0].message == "Waiting until the pods of j-1-1 (node-1) are gone."
     status = compute.status("j-1-1")
     assert status is None or status.gone
+    stop.set()
+
+
+def test_pods_on_a_node_that_does_not_answer_hold_nobody_up_for_ever(cluster: Cluster) -> None:
+    cluster.behaviour.creates, cluster.behaviour.runs, cluster.behaviour.silent = True, False, {"node-1"}
+    compute, stop = KubernetesCompute(api_of(cluster), SPOT), threading.Event()
+    threading.Thread(target=compute.watch, args=(lambda _name: None, stop), daemon=True).start()
+    compute.launch(work())
+    until(lambda: (status := compute.status("j-1-1")) is not None and status.pieces and status.pieces[0].place)
+    (pod,) = cluster.pods(job="j-1-1")
+    cluster.set_status(pod["metadata"]["name"], phase="Running")
+    flight, said = Flight("j-1.2"), list[str]()
+
+    def speak() -> None:
+        """Once it waits for a node that does not answer, its time is up long ago."""
+        said.append(flight.wait.message if flight.wait else "")
+        if "Should their nodes not answer" in said[-1]:
+            cluster.objects.update(
+                "pods",
+                NAMESPACE,
+                pod["metadata"]["name"],
+                lambda thing: thing["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"),
+            )
+
+    async def go_on() -> None:
+        await Launching({}, 1.0, 1.0).launch(flight, work(name="j-1-2"), compute, asyncio.to_thread, speak)
+        assert said[0] == "Waiting until the pods of j-1-1 (node-1) are gone."
+        before = compute.status("j-1-1")
+        assert before is not None
+        assert not before.gone
+        assert [one["metadata"]["name"] for one in cluster.objects.all("jobs")] == ["j-1-1", "j-1-2"]
+        place = Site(compute, Launching({}, 1.0, 1.0), lambda: Checked(worker="w-1", checks=()))
+        left, cleared = Flight("j-1.1"), asyncio.Event()
+        Ground(lambda: place, asyncio.to_thread, lambda _flight: cleared.set(), Tasks()).clear(left)
+        await asyncio.to_thread(until, lambda: left.stranded)
+        assert not cleared.is_set()
+        cluster.behaviour.silent.clear()  # its kubelet is back, and does as it was told
+        await asyncio.wait_for(cleared.wait(), 30)
+
+    asyncio.run(asyncio.wait_for(go_on(), 60))
+    stop.set()
+
+
+def test_what_stands_in_the_way_of_a_pod_on_its_node_is_told_with_what_mends_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud_adapters.cluster.compute._EVENTS_EVERY", 0.0)
+    cluster.behaviour.creates, cluster.behaviour.silent = True, {"node-1"}
+    compute, stop = KubernetesCompute(api_of(cluster), SPOT), threading.Event()
+    threading.Thread(target=compute.watch, args=(lambda _name: None, stop), daemon=True).start()
+    compute.launch(work())
+    (pod,) = until(lambda: cluster.pods(job="j-1-1"))
+
+    def event(number: int, reason: str, words: str) -> None:
+        cluster.objects.create(
+            "events",
+            NAMESPACE,
+            {
+                "metadata": {"name": f"e-{number}"},
+                "type": "Warning",
+                "reason": reason,
+                "message": words,
+                "lastTimestamp": f"2026-11-21T12:00:0{number}Z",
+                "involvedObject": {"kind": "Pod", "name": pod["metadata"]["name"]},
+            },
+        )
+
+    def told() -> tuple[Reason | None, str]:
+        compute.look_around()
+        status = compute.status("j-1-1")
+        return (
+            (None, "") if status is None or status.telling is None else (status.telling.reason, status.telling.message)
+        )
+
+    event(2, "FailedMount", 'MountVolume.SetUp failed for volume "token" : secret "j-1-1" not found')
+    event(1, "FailedCreatePodSandBox", "failed to set up network: connection refused")
+    event(3, "FailedScheduling", "0/1 nodes are available")
+    until(lambda: "FailedMount" in told()[1])
+    assert told()[0] is Reason.POD_REFUSED
+    assert told()[1] == (
+        'Its pod cannot start (FailedMount): MountVolume.SetUp failed for volume "token" : secret "j-1-1" not found.'
+        " Make it, with that key, in the namespace of the pods."
+    )
+    event(4, "FailedCreatePodSandBox", "failed to set up network: connection refused")
+    until(lambda: "FailedCreatePodSandBox" in told()[1])
+    assert told()[0] is Reason.INFRA_ERROR
+    assert told()[1].endswith("Look at the container runtime and the network plugin of that node; cordon it meanwhile.")
+    made = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "PodReadyToStartContainers")]
+    cluster.set_status(pod["metadata"]["name"], conditions=made)  # events outlive what they tell of
+    until(lambda: told() == (Reason.POD_STARTING, "Starting its pod; the image may have to be pulled first."))
     stop.set()
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from google.auth.exceptions import TransportError
 from kubernetes.client import ApiClient, Configuration
 
 from cloud_adapters.access import Renewed
-from cloud_adapters.cluster import manifests
+from cloud_adapters.cluster import fixes, manifests
 from cloud_adapters.cluster.access import open_cluster
 from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.cluster.capacity import offers
@@ -71,6 +72,8 @@ def test_every_preset_makes_objects_that_kubernetes_takes_under_the_restricted_s
         admit("networkpolicies", manifests.network_policy(asked, place))
         amounts = made["spec"]["template"]["spec"]["containers"][0]["resources"]
         assert amounts["requests"] == amounts["limits"]
+        least = manifests.job(replace(asked, cpu=0.05), place)["spec"]["template"]["spec"]["containers"][0]["resources"]
+        assert (least["requests"]["cpu"], least["limits"]["cpu"]) == ("50m", "1000m")  # it has to start under it
         assert amounts["limits"].get("nvidia.com/gpu") == (None if gpu is None else "2")
         assert made["spec"]["suspend"] is True  # Kueue lets it go
 
@@ -146,6 +149,28 @@ def disrupted(reason: str) -> dict[str, Any]:
 def test_what_a_pod_says_has_a_reason(status: dict[str, Any], phase: Phase, reason: Reason, hopeless: bool) -> None:
     found = piece(status)
     assert (found.phase, found.reason, found.hopeless) == (phase, reason, hopeless)
+
+
+@pytest.mark.parametrize(
+    ("why", "words", "advice"),
+    [
+        ("ErrImagePull", "dial tcp: lookup r.example.com: no such host", "Let the nodes reach that registry."),
+        ("ErrImagePull", "403 Forbidden", "imagePullSecrets"),
+        ("ErrImagePull", "no match for platform in manifest", "processors of the nodes"),
+        ("ImagePullBackOff", "toomanyrequests: You have reached your limit", "limits pulls"),
+        ("ErrImagePull", "strange", "Look at the name of the image"),
+        ("CreateContainerConfigError", "couldn't find key nokey in Secret jobs/hub", "Make it, with that key"),
+        ("CreateContainerConfigError", "strange", "in the namespace of the pods"),
+        ("CreateContainerError", "nvidia-container-cli: initialization error", "GPU driver of that node"),
+        ("FailedAttachVolume", "Multi-Attach error for volume", "share a node (`beside`)"),
+        ("FailedCreatePodSandBox", 'no runtime for "nvidia" is configured', "runtimeClass"),
+        ("FailedCreatePodSandBox", "failed to assign an IP address to container", "no addresses left"),
+        ("FailedCreatePodSandBox", "connection refused", "network plugin of that node"),
+        ("FailedMount", "timed out waiting for the condition", "Look at the volume"),
+    ],
+)
+def test_what_stands_in_the_way_comes_with_what_mends_it(why: str, words: str, advice: str) -> None:
+    assert advice in fixes.fix(why, words)
 
 
 def test_the_piece_that_says_most_speaks_for_all() -> None:

@@ -51,4 +51,5 @@ def test_a_real_pod_is_understood(name: str) -> None:
     found = piece(PODS[name])
     assert (found.phase, found.reason, found.hopeless) == (phase, reason, hopeless)
     assert words in found.message
-    assert found.leaving == name.startswith("evicted")
+    assert (found.gone_by is not None) == name.startswith("evicted")
+    assert not found.bare

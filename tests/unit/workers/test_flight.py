@@ -83,6 +83,19 @@ def test_what_a_quota_refused_once_does_not_end_a_job_that_has_begun_since(time:
     assert one.verdict is None
 
 
+def test_a_node_that_was_given_up_ends_the_attempt_unless_it_has_the_lease(time: Time) -> None:
+    lost = Piece(1, Phase.RUNNING, place="n-2", gone_by=0.0)
+    one, both = Flight("j-1.1"), (Piece(0, Phase.RUNNING, place="n-1"), lost)
+    one.take(Status("j-1-1", both, wanted=2), 1, 600)
+    assert one.verdict == (Reason.PREEMPTED, "Node 1 was evicted from n-2, and n-2 does not answer.", None)
+    leader = Flight("j-1.1")
+    leader.take(status(replace(lost, index=0)), 1, 600)
+    assert leader.verdict is None
+    waiting = Flight("j-1.1")
+    waiting.take(status(replace(lost, index=0, phase=Phase.STARTING, reason=Reason.POD_STARTING)), 1, 600)
+    assert waiting.verdict is not None
+
+
 def test_who_is_given_a_quota_meanwhile_stays(time: Time) -> None:
     one = Flight("j-1.1")
     one.take(Status("j-1-1", (), "exceeded quota: compute"), 1, 600)
