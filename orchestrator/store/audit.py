@@ -87,7 +87,7 @@ class Audited(Database):
     """A database for one request. `act` tells whose it is; None when nobody's actions are kept (a worker's)."""
 
     def __init__(self, database: Database, act: Callable[[], Act | None]) -> None:
-        self.url, self.engine = database.url, database.engine
+        self.url, self.pulse, self.engine = database.url, database.pulse, database.engine
         self._act = act
 
     @contextmanager

@@ -9,13 +9,15 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
+from orchestrator.store.pulse import Pulse, Watched
 
-_STATEMENT_TIMEOUT = "30s"
+_PATIENCE_SECONDS = 4.0
+_STATEMENT_SECONDS = 30.0
 # No transaction of ours waits for anything but the database. One that is silent for so long belongs to a process that
 # is stopped or cut off, and its locks would hold up every other replica.
 _SILENCE_TIMEOUT = "15s"
@@ -29,23 +31,41 @@ __all__ = ["Connection", "Database"]
 
 
 class Database:
-    """An engine and the transactions on it. `url` is a SQLAlchemy URL of a Postgres server (15 or newer)."""
+    """An engine and the transactions on it. `url` is a SQLAlchemy URL of a Postgres server (15 or newer); no statement
+    may take longer than `statement_seconds`. Whoever waits `patience` seconds for an answer asks whether the server
+    still gives any (see store.pulse)."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, application: str = "neutrino") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        application: str = "neutrino",
+        statement_seconds: float = _STATEMENT_SECONDS,
+        patience: float = _PATIENCE_SECONDS,
+    ) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
+        self.pulse = Pulse(self.url.set(drivername="postgresql").render_as_string(hide_password=False), patience)
+        options = {
+            "application_name": application,
+            "options": f"-c statement_timeout={statement_seconds:.0f}s -c timezone=UTC "
+            f"-c idle_in_transaction_session_timeout={_SILENCE_TIMEOUT}",
+        }
+        # The server ends a statement that takes too long, and says so. One that does not has until a little later.
+        longest = statement_seconds + patience
+
+        def connect(_dialect: object, _record: object, _given: object, options: dict[str, Any]) -> Watched:
+            return self.pulse.connect(longest, **options)
+
         self.engine: Engine = create_engine(
             self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
             pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": 5,
-                "application_name": application,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c timezone=UTC "
-                f"-c idle_in_transaction_session_timeout={_SILENCE_TIMEOUT}",
-            },
+            connect_args=options,
         )
+        event.listen(self.engine, "do_connect", connect)
 
     @classmethod
     def from_env(cls, *, pool_size: int = 10, application: str = "neutrino") -> Database:
@@ -74,9 +94,8 @@ class Database:
     @contextmanager
     def listener(self, *channels: str) -> Iterator[psycopg.Connection[Any]]:
         """A connection of its own that LISTENs; read it with `.notifies()`. Raises ServerUnavailable likewise."""
-        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
-            with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="neutrino-listen") as raw:
+            with self.pulse.connect(_STATEMENT_SECONDS, autocommit=True, application_name="neutrino-listen") as raw:
                 for channel in channels:
                     raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
                 yield raw
