@@ -21,6 +21,9 @@ _STATEMENT_SECONDS = 30.0
 # No transaction of ours waits for anything but the database. One that is silent for so long belongs to a process that
 # is stopped or cut off, and its locks would hold up every other replica.
 _SILENCE_TIMEOUT = "15s"
+# Our statements read thousands of rows, not millions. To share such a one out among processes, or to compile it, costs
+# more than to run it; and where the processors are busy, it waits until all who have a share have had their turn.
+_ALONE = "-c max_parallel_workers_per_gather=0 -c jit=off"
 # Classes of SQLSTATE that mean "not now": connection, rollback of a deadlock, resources, operator intervention.
 _PASSING = ("08", "40", "53", "57")
 _UNAVAILABLE = "The database does not answer."
@@ -49,7 +52,7 @@ class Database:
         options = {
             "application_name": application,
             "options": f"-c statement_timeout={statement_seconds:.0f}s -c timezone=UTC "
-            f"-c idle_in_transaction_session_timeout={_SILENCE_TIMEOUT}",
+            f"-c idle_in_transaction_session_timeout={_SILENCE_TIMEOUT} {_ALONE}",
         }
         # The server ends a statement that takes too long, and says so. One that does not has until a little later.
         longest = statement_seconds + patience
