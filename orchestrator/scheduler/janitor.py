@@ -133,12 +133,11 @@ def check_next(database: Database) -> None:
         )
 
 
-def add_up(database: Database) -> None:
-    """Add what ended attempts have used to what their days have."""
-    full = True
-    while full:
-        with database.transaction() as connection:
-            full = usage.add_up(connection, _ATTEMPTS_AT_ONCE) >= _ATTEMPTS_AT_ONCE
+def add_up(database: Database) -> bool:
+    """Add what some ended attempts have used to what their days have; True when there are more. Nobody waits for that:
+    a control plane that takes over a large history adds it up in minutes, and answers meanwhile."""
+    with database.transaction() as connection:
+        return usage.add_up(connection, _ATTEMPTS_AT_ONCE) >= _ATTEMPTS_AT_ONCE
 
 
 def search(database: Database) -> None:

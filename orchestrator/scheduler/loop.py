@@ -31,9 +31,10 @@ _RECONNECT_SECONDS = 1.0
 
 
 class Every:
-    """Something to do when its time has come, by the monotonic clock."""
+    """Something to do when its time has come, by the monotonic clock. An action that returns True has more to do: it is
+    due again in the next round."""
 
-    def __init__(self, seconds: float, action: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, action: Callable[[], bool | None]) -> None:
         self._seconds = seconds
         self._action = action
         self._due = 0.0
@@ -42,7 +43,8 @@ class Every:
         """Do it if its time has come."""
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + self._seconds
-            self._action()
+            if self._action():
+                self._due = 0.0
 
 
 class Scheduler:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -49,20 +49,35 @@ _ATTEMPTS = f"""
       AND s.until > s.since
 """
 _ADDED = """
+    UNION ALL
     SELECT u.at, {key} AS key, p.usd_per_hour AS price, {sign} u.attempts AS attempts, {sign} u.hours AS hours
     FROM usage u JOIN pools p ON p.id = u.pool_id
     WHERE {whose} AND u.facet = {facet} AND u.at >= :since
 """
-# A moment's difference may be left of what has no label, after everything that has one was taken off.
+# The dearest keys are found first; then only their rows are read by day. What is left of all is everybody else's, but
+# for the moment's difference that remains where nothing does.
 _SPENT = f"""
-    WITH used AS NOT MATERIALIZED ({{used}}), ranked AS MATERIALIZED (
-      SELECT key, row_number() OVER (ORDER BY coalesce(sum(hours * price), 0) DESC, sum(hours) DESC, key) AS place
-      FROM used GROUP BY key HAVING sum(hours) > 1e-9
+    WITH one_by_one AS MATERIALIZED ({{one_by_one}}), sums AS MATERIALIZED (
+      SELECT key, coalesce(sum(hours * price), 0) AS usd, sum(hours) AS hours
+      FROM (SELECT * FROM one_by_one {{added}}) AS used
+      GROUP BY key HAVING sum(hours) > 1e-9 ORDER BY usd DESC, hours DESC, key LIMIT {TOLD_APART + 1}
+    ), dear AS MATERIALIZED (
+      SELECT key FROM sums ORDER BY usd DESC, hours DESC, key LIMIT {TOLD_APART}
+    ), told AS MATERIALIZED (
+      SELECT * FROM one_by_one WHERE key IN (SELECT key FROM dear) {{added_dear}}
     )
-    SELECT at, CASE WHEN place <= {TOLD_APART} THEN key END AS key, sum(hours) AS hours,
-      coalesce(sum(hours * price), 0) AS usd, CAST(sum(attempts) AS bigint) AS attempts
-    FROM used JOIN ranked USING (key) GROUP BY 1, 2 HAVING sum(hours) > 1e-9
+    SELECT at, key, sum(hours) AS hours, coalesce(sum(hours * price), 0) AS usd,
+      CAST(sum(attempts) AS bigint) AS attempts
+    FROM (
+      SELECT at, key, price, attempts, hours FROM told
+      UNION ALL
+      SELECT at, NULL, price, attempts, hours FROM (
+        SELECT * FROM one_by_one {{all_added}}
+        UNION ALL SELECT at, key, price, -attempts, -hours FROM told
+      ) AS others WHERE (SELECT count(*) FROM sums) > {TOLD_APART}
+    ) AS used GROUP BY at, key HAVING sum(hours) > CASE WHEN key IS NULL THEN 1e-6 ELSE 1e-9 END
 """
+_DEAR = "AND {key} = ANY (ARRAY(SELECT key FROM dear))"
 # How far `usage` has come is told by the statement that reads it; `:recent`, told a moment before, is for the planner.
 _NOT_ADDED = "greatest(:since, CAST(:recent AS timestamptz)) AND a.finished_at > (SELECT until FROM usage_until)"
 
@@ -79,31 +94,47 @@ class Spent:
     attempts: int
 
 
+class _Added(NamedTuple):
+    """Rows of a facet of `usage`, under some key; they may be taken off."""
+
+    key: str
+    facet: str = "'kind'"
+    sign: str = ""
+
+    def sql(self, whose: str, *, dear: bool = False) -> str:
+        return _ADDED.format(**self._asdict(), whose=whose.format(row="u")) + (
+            _DEAR.format(key=self.key) if dear else ""
+        )
+
+
+def _added(by: str) -> list[_Added]:
+    """The rows of `usage` that make up what is told apart by one of BY."""
+    if by != "label":
+        facet, key, _ = _KEYS[by]
+        return [_Added(key, f"'{facet}'")]
+    mine = "'label:' || :label"
+    return [_Added("u.key", mine), _Added("''"), _Added("''", mine, "-")]
+
+
 def spent(
     connection: Connection, workspace_id: int | None, *, since: datetime, unit: str, by: str, label: str = ""
 ) -> list[Spent]:
     """The cost of the workspace (None: of all of them) since the hour or day that begins at `since`, by `unit` (`hour`
     or `day`) and by one of BY."""
     assert unit in {"hour", "day"}
-    facet, added, key = _KEYS[by]
     whose = "true" if workspace_id is None else "{row}.workspace_id = :workspace"
-    of_attempts, of_added = whose.format(row="j"), whose.format(row="u")
     ended = ":since" if unit == "hour" else _NOT_ADDED
-    parts = [_ATTEMPTS.format(key=key, unit=unit, whose=of_attempts, ended=ended)]
-    if unit == "day" and by == "label":
-        parts += [
-            _ADDED.format(key="u.key", sign="", whose=of_added, facet="'label:' || :label"),
-            _ADDED.format(key="''", sign="-", whose=of_added, facet="'label:' || :label"),
-            _ADDED.format(key="''", sign="", whose=of_added, facet="'kind'"),
-        ]
-    elif unit == "day":
-        parts.append(_ADDED.format(key=added, sign="", whose=of_added, facet=f"'{facet}'"))
-    values: dict[str, Any] = {"since": since} | ({} if workspace_id is None else {"workspace": workspace_id})
+    added, everything = (_added(by), [_Added("NULL")]) if unit == "day" else ([], [])
+    statement = _SPENT.format(
+        one_by_one=_ATTEMPTS.format(key=_KEYS[by][2], unit=unit, whose=whose.format(row="j"), ended=ended),
+        added="".join(part.sql(whose) for part in added),
+        added_dear="".join(part.sql(whose, dear=True) for part in added),
+        all_added="".join(part.sql(whose) for part in everything),
+    )
+    values: dict[str, Any] = {"since": since, "workspace": workspace_id, "label": label}
     if unit == "day":
         values["recent"] = usage.until(connection)
-    if by == "label":
-        values["label"] = label
-    rows = connection.execute(text(_SPENT.format(used=" UNION ALL ".join(parts))), values)
+    rows = connection.execute(text(statement), values)
     found = [Spent(row.at, row.key, row.hours, row.usd, row.attempts) for row in rows]
     return sorted(found, key=lambda one: (one.at, one.key is None, one.key or ""))
 
