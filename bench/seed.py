@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+import psycopg
 
-from orchestrator.store.session import Connection, Database
+from orchestrator.store.session import Database
 
 # Skewed on purpose: most jobs succeeded, few failed, one user and one label rule, some labels are on every second job.
 _JOBS = """
 INSERT INTO jobs (workspace_id, name, kind, user_name, labels, document, spec_hash, shape, reason, message, epoch,
   created_at)
-SELECT :workspace, 'job-' || (n % 5000), CASE WHEN n % 10 = 0 THEN 'Train' ELSE 'Command' END,
+SELECT %(workspace)s, 'job-' || (n %% 5000), CASE WHEN n %% 10 = 0 THEN 'Train' ELSE 'Command' END,
   'user-' || floor(sqrt(random() * 400)),
-  jsonb_build_object('team', 'team-' || (n % 20), 'half', CASE WHEN n % 2 = 0 THEN 'yes' ELSE 'no' END,
+  jsonb_build_object('team', 'team-' || (n %% 20), 'half', CASE WHEN n %% 2 = 0 THEN 'yes' ELSE 'no' END,
     'rare', 'r' || (n / 1000)),
   '{"apiVersion": "neutrino/v1", "kind": "Command", "metadata": {"name": "seeded"}, "spec": {"command": ["true"]}}',
   decode(md5(n::text) || md5(n::text), 'hex'), '{}', 'submitted', 'Seeded.', 1,
-  clock_timestamp() - (:count - n) * interval '5 seconds'
-FROM generate_series(1, :count) AS n
+  clock_timestamp() - (%(count)s - n) * interval '5 seconds'
+FROM generate_series(1, %(count)s) AS n
 """
 _STATES = """
 UPDATE jobs SET
@@ -45,21 +45,14 @@ SELECT j.workspace_id, pair.key, pair.value, j.id FROM jobs j, jsonb_each_text(j
 
 def history(database: Database, workspace_id: int, count: int) -> None:
     """Put `count` finished jobs into an empty database. The guards are off meanwhile: no job ends this way."""
-    with database.transaction() as connection:
-        _run(connection, "SET LOCAL statement_timeout = 0")
-        _run(connection, "ALTER TABLE jobs DISABLE TRIGGER USER")
-        connection.execute(text(_JOBS), {"workspace": workspace_id, "count": count})
-        _run(connection, _STATES)
-        _run(connection, _LABELS)
-        _run(connection, _NAMES)
-        _run(connection, _WORKER)
-        _run(connection, _ATTEMPTS)
-        _run(connection, "ALTER TABLE jobs ENABLE TRIGGER USER")
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        _run(connection, "SET statement_timeout = 0")
-        for table in ("jobs", "job_labels", "attempts"):
-            _run(connection, f"VACUUM (FREEZE, ANALYZE) {table}")
-
-
-def _run(connection: Connection, statement: str) -> None:
-    connection.execute(text(statement))
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    # On a connection of its own: no statement of the product may take minutes.
+    with psycopg.connect(url, autocommit=True) as connection:
+        with connection.transaction():
+            connection.execute("ALTER TABLE jobs DISABLE TRIGGER USER")
+            connection.execute(_JOBS, {"workspace": workspace_id, "count": count})
+            for statement in (_STATES, _LABELS, _NAMES, _WORKER, _ATTEMPTS):
+                connection.execute(statement)
+            connection.execute("ALTER TABLE jobs ENABLE TRIGGER USER")
+        for table in ("jobs", "job_labels", "job_names", "attempts"):
+            connection.execute(psycopg.sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(psycopg.sql.Identifier(table)))
