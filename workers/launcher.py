@@ -324,6 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a launcher until it is asked to go. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers.launcher", description=__doc__)
     parser.add_argument("--remove-all", action="store_true", help="delete every Job of the pool and end")
+    parser.add_argument("--leave-unreachable", action="store_true", help="with that: end well without the cluster")
     options = parser.parse_args(arguments)
     logs.configure("launcher")
     env = dict(os.environ)
@@ -331,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = places.settings_from(env)
         traces.configure("launcher")
         if options.remove_all:
-            places.remove_all(settings, env)
+            places.remove_all(settings, env, leave_unreachable=options.leave_unreachable)
         else:
             asyncio.run(Launcher(settings, env).run())
     except NeutrinoError as error:

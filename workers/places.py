@@ -16,6 +16,7 @@ from cloud_adapters.cluster.check import Wanted, examine
 from cloud_adapters.cluster.compute import KubernetesCompute, remove_jobs
 from cloud_adapters.cluster.manifests import PodTarget
 from cloud_adapters.compute import Compute
+from cloud_adapters.compute_errors import ComputeError, ComputeUnavailable
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.pods import Check, Checked, ClusterKind, ClusterRef
 from orchestrator.domain.protocol import Heartbeat, PodPool, RegisterWorker, WorkerRegistered
@@ -27,6 +28,10 @@ from workers.settings import Settings
 log = logging.getLogger(__name__)
 
 _QUIET_ROUNDS, _ROUND_SECONDS = 3, 2.0
+_UNREACHED_SECONDS = 30.0
+_BY_HAND = (
+    "Their pods give up by themselves; docs/how-to/connect-a-cluster.md has the commands that remove what is left."
+)
 # All pods of a node share one account and so the kernel's count of its processes; what bounds a pod is its own cgroup.
 _MOST_PROCESSES = "100000"
 _TOLD = (
@@ -112,25 +117,43 @@ def _look(api: KubeApi, wanted: Wanted) -> tuple[Check, ...]:
         return (Check(name="check", ok=False, detail=f"The launcher could not look at it: {error!r}", fix=fix),)
 
 
-def remove_all(settings: Settings, env: Mapping[str, str]) -> None:
+def remove_all(settings: Settings, env: Mapping[str, str], *, leave_unreachable: bool = False) -> None:
     """Delete every Job of the pool, whatever it does, as before an uninstallation; returns when none is left and none
-    comes after. The cluster is the one of $KUBECONFIG, or the one that this process runs in. Raises ComputeError."""
-    kind = ClusterKind.KUBECONFIG if env.get("KUBECONFIG") else ClusterKind.INCLUSTER
-    api, namespace = open_cluster(ClusterRef(kind=kind))
-    _drain(settings)
-    quiet = 0
+    comes after. The cluster is the pool's; without the API's answer it is that of $KUBECONFIG, or the one that this
+    process runs in. With `leave_unreachable` a cluster that cannot be reached is only told of. Raises ComputeError."""
+    pool = _drained(settings)
+    own = ClusterRef(kind=ClusterKind.KUBECONFIG if env.get("KUBECONFIG") else ClusterKind.INCLUSTER)
+    try:
+        api, namespace = open_cluster(own if pool is None else pool.cluster)
+        _remove(api, env.get("NEUTRINO_NAMESPACE") or namespace, settings.pool)
+    except ComputeError as error:
+        if not leave_unreachable:
+            raise
+        log.error("The Jobs of pool %s stay where they are. %s %s", settings.pool, error, _BY_HAND)
+
+
+def _remove(api: KubeApi, namespace: str, pool: str) -> None:
+    quiet, until = 0, time.monotonic() + _UNREACHED_SECONDS
     while quiet < _QUIET_ROUNDS:
-        removed = remove_jobs(api, env.get("NEUTRINO_NAMESPACE") or namespace, settings.pool)
-        log.info("Removed %d Jobs.", removed)
-        quiet = 0 if removed else quiet + 1
+        try:
+            removed = remove_jobs(api, namespace, pool)
+        except ComputeUnavailable:
+            if time.monotonic() > until:
+                raise
+        else:
+            log.info("Removed %d Jobs.", removed)
+            quiet, until = (0 if removed else quiet + 1), time.monotonic() + _UNREACHED_SECONDS
         time.sleep(_ROUND_SECONDS)
 
 
-def _drain(settings: Settings) -> None:
-    """Tell the launcher that is still there to make no more pods. Without an API there is no work for it either."""
+def _drained(settings: Settings) -> PodPool | None:
+    """Tell the launcher that is still there to make no more pods; returns what its pool is. Without an API there is no
+    work for it either."""
     api = Api(settings.api_url, settings.token)
     try:
-        worker = api.register(registration(settings)).worker
-        api.heartbeat(Heartbeat(worker=worker, draining=True, launcher=True))
+        registered = api.register(registration(settings))
+        api.heartbeat(Heartbeat(worker=registered.worker, draining=True, launcher=True))
     except NeutrinoError as error:
         log.warning("The launcher could not be told: %s", error)
+        return None
+    return registered.pods

@@ -5,15 +5,24 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 import urllib.request
 
+from cloud_adapters.base import join_key
+from cloud_adapters.errors import TransientStoreError
 from cloud_adapters.registry import open_store
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.domain.pods import Check
 from workers import last_words
 
 _SECONDS = 15.0
+_BYTES = b"neutrino cluster check"
+_WORKSPACES = 16
+_STORE_FIX = (
+    "Let egress to it pass, and give the pods' service account an identity that may list, write, read and delete all"
+    " below `artifacts/`; folders of a volume have to belong to the group 10001."
+)
 _LONGEST = 700  # a termination message has 4096 bytes in all
 
 
@@ -27,12 +36,27 @@ def _api(url: str) -> Check:
 
 
 def _store(uri: str) -> Check:
+    """Do in the store what jobs do there: below `artifacts/`, and below the folder of each workspace that is seen."""
+    done = "listed"
     try:
-        open_store(uri).list_page(limit=1)
+        store = open_store(uri)
+        below = [one.key.split("/") for one in store.list_page("artifacts/").objects]
+        seen = {path[1] for path in below if len(path) > 2}
+        for workspace in ["", *sorted(seen)[:_WORKSPACES]]:
+            key = join_key("artifacts", workspace, f"check-{secrets.token_hex(8)}", "probe")
+            done = f"written, as {key}"
+            store.put(key, _BYTES, create_only=True)
+            done = f"read again, as {key}"
+            with store.open(key) as reader:
+                read = bytearray(len(_BYTES))
+                if reader.readinto(memoryview(read)) != len(_BYTES) or bytes(read) != _BYTES:
+                    raise TransientStoreError("other bytes came back")
+            done = f"deleted, as {key}"
+            store.delete(key)
     except (NeutrinoError, OSError) as error:
-        fix = "Let egress to it pass, and give the pods' service account an identity that may read and write it."
-        return Check(name="way to the store", ok=False, detail=f"{uri}: {error}"[:_LONGEST], fix=fix)
-    return Check(name="way to the store", ok=True, detail=f"{uri} answers.")
+        text = f"{uri} cannot be {done}: {error}"
+        return Check(name="way to the store", ok=False, detail=text[:_LONGEST], fix=_STORE_FIX)
+    return Check(name="way to the store", ok=True, detail=f"{uri} can be listed, written, read and deleted.")
 
 
 def main() -> int:

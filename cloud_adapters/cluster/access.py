@@ -14,11 +14,11 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import yaml
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
 from cloud_adapters.access import Endpoint
+from cloud_adapters.cluster import kubeconfig
 from cloud_adapters.cluster.api import KubeApi
 from cloud_adapters.compute_errors import BadReference
 from orchestrator.domain.pods import ClusterKind, ClusterRef
@@ -35,7 +35,7 @@ def open_cluster(ref: ClusterRef) -> tuple[KubeApi, str]:
     settings = Configuration()
     openers: dict[ClusterKind, Callable[[ClusterRef, Configuration], str | None]] = {
         ClusterKind.INCLUSTER: _incluster,
-        ClusterKind.KUBECONFIG: _kubeconfig,
+        ClusterKind.KUBECONFIG: kubeconfig.load,
     }
     own_namespace = openers.get(ref.kind, _provider)(ref, settings)
     settings.retries = False
@@ -51,21 +51,6 @@ def _incluster(_ref: ClusterRef, settings: Configuration) -> str | None:
             f"This process does not run in a cluster: {error}.", hint="Name the cluster by its kubeconfig instead."
         ) from error
     return _OWN_NAMESPACE.read_text("ascii").strip() if _OWN_NAMESPACE.exists() else None
-
-
-def _kubeconfig(ref: ClusterRef, settings: Configuration) -> str | None:
-    where = ref.kubeconfig or "$KUBECONFIG"
-    try:
-        config.load_kube_config(ref.kubeconfig, ref.context, client_configuration=settings, persist_config=False)
-        contexts, active = config.list_kube_config_contexts(ref.kubeconfig)
-    except (config.ConfigException, yaml.YAMLError, OSError, TypeError, ValueError, KeyError) as error:
-        raise BadReference(
-            f"The kubeconfig {where} cannot be used: {error}",
-            hint="`kubectl --kubeconfig FILE get pods` must work where the launcher runs.",
-        ) from error
-    chosen = next((one for one in contexts if one["name"] == ref.context), active)
-    namespace: str | None = chosen["context"].get("namespace")
-    return namespace
 
 
 @functools.cache

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import urllib3
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
+from cloud_adapters.cluster.kubeconfig import ended
 from cloud_adapters.compute_errors import (
     ComputeDenied,
     ComputeError,
@@ -58,7 +59,13 @@ class KubeApi:
             data = response.data
         except urllib3.exceptions.HTTPError as error:
             raise _unavailable(self.host, error) from error
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise ComputeUnavailable(
+                f"What answers at {self.host} is not a Kubernetes API: {_excerpt(data)}",
+                hint="The address may be that of a proxy, of a page to sign in, or of another service.",
+            ) from error
 
     def text(self, path: str, query: Query | None = None) -> str:
         """A GET that answers with text, such as a log."""
@@ -105,7 +112,7 @@ class KubeApi:
                 _request_timeout=(_CONNECT_SECONDS, silence),
             )
         except ApiException as error:
-            raise _refusal(self.host, error) from error
+            raise _refusal(self._client.configuration, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _unavailable(self.host, error) from error
         except AttributeError as error:  # the client looks for a body in its own error, which has none without TLS
@@ -114,33 +121,53 @@ class KubeApi:
             raise _untrusted(self.host, error.__context__) from error
 
 
+def _excerpt(data: bytes) -> str:
+    return repr(data[:120].decode("utf-8", "replace"))
+
+
+_OTHER_CLUSTER = "The certificate authority in the kubeconfig may be another cluster's, or an old one."
+_OWN_CERTIFICATE = "It may want a client certificate: the kubeconfig has none, an old one, or another cluster's."
+_OF_TLS = {
+    "certificate has expired": "The certificate of the API server itself has ended: renew it on the cluster.",
+    "mismatch, certificate is not valid for": "Its certificate names other addresses: use one of those in the"
+    " kubeconfig, or set tls-server-name there.",
+    "wrong version number": "No TLS is spoken at that address: it is another service's, or its port is wrong.",
+    "EOF occurred": _OWN_CERTIFICATE,
+    "alert": _OWN_CERTIFICATE,
+    "key values mismatch": "In the kubeconfig, client-key does not belong to client-certificate.",
+    "no certificate or crl found": "The certificate authority in the kubeconfig is no certificate in PEM.",
+    "PEM lib": "The client certificate or its key in the kubeconfig is not PEM.",
+}
+
+
 def _untrusted(host: str, error: ApiException) -> ComputeUnavailable:
     words = " ".join(str(error.reason).split())
-    return ComputeUnavailable(
-        f"The API server {host} cannot be trusted: {words}",
-        hint="The certificate authority in the kubeconfig may be another cluster's, or an old one.",
-    )
+    hint = next((fix for told, fix in _OF_TLS.items() if told in words), _OTHER_CLUSTER)
+    return ComputeUnavailable(f"No connection to the API server {host} can be trusted: {words}", hint=hint)
 
 
 def _unavailable(host: str, error: Exception) -> ComputeUnavailable:
     reason = getattr(error, "reason", None) or error
-    return ComputeUnavailable(f"The API server {host} cannot be reached: {reason}.")
+    return ComputeUnavailable(f"The API server {host} cannot be reached: {str(reason).rstrip('.')}.")
 
 
-def _refusal(host: str, error: ApiException) -> ComputeError:
+def _refusal(settings: Configuration, error: ApiException) -> ComputeError:
     """What the server said, in its own words where it gave any."""
     try:
         status = json.loads(error.body)
         words = str(status.get("message") or error.reason)
     except (TypeError, ValueError, AttributeError):
-        words = str(error.reason)
+        words = f"{error.reason} {_excerpt(error.body) if isinstance(error.body, bytes) else ''}".strip()
     kind = _BY_STATUS.get(error.status)
     if error.status == 403 and "exceeded quota" in words:  # the words of the ResourceQuota admission plugin
         kind = OverQuota
     if error.status == 401:
+        end = ended(settings)
+        since = f" They ended at {end:%Y-%m-%d %H:%M} UTC." if end else ""
+        why = "Renew them." if end else "They may have expired, or belong to another cluster: renew them."
         return ComputeDenied(
-            f"The API server {host} does not know these credentials: {words}",
-            hint="They may have expired, or belong to another cluster. `neutrino cluster check` looks again.",
+            f"The API server {settings.host} does not know these credentials: {words}.{since}",
+            hint=f"{why} `neutrino cluster check` looks again.",
         )
     if kind is None:
         kind = ComputeUnavailable if error.status in {0, 408, 429} or error.status >= 500 else ComputeError

@@ -15,7 +15,7 @@ from cloud_adapters.cluster.compute import KubernetesCompute
 from cloud_adapters.cluster.manifests import JOB_NAME, PodTarget
 from cloud_adapters.cluster.reading import piece
 from cloud_adapters.compute import Work
-from cloud_adapters.compute_errors import ComputeError
+from cloud_adapters.compute_errors import ComputeError, WorkNotFound
 from orchestrator.domain.pods import Check
 from orchestrator.domain.quantities import parse_gpu
 
@@ -29,6 +29,7 @@ NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("networking.k8s.io", "networkpolicies", ("create", "patch", "delete")),
     ("", "events", ("list",)),
 )
+_TRIAL = {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "neutrino-check-"}, "type": "Opaque"}
 _PATIENCE = 180.0
 _PAUSE = 1.0
 
@@ -57,7 +58,7 @@ def examine(api: KubeApi, wanted: Wanted, patience: float = _PATIENCE, *, probe:
 
 def _reach(api: KubeApi) -> Check:
     try:
-        version = api.call("GET", "/version")["gitVersion"]
+        version = api.call("GET", "/version").get("gitVersion", "of no version")
     except ComputeError as error:
         fix = error.hint or "Look at the address, the network between the launcher and it, and its credentials."
         return Check(name="API server", ok=False, detail=error.message, fix=fix)
@@ -78,6 +79,14 @@ def _permissions(api: KubeApi, namespace: str) -> Check:
             detail=f"In namespace {namespace} the launcher may not: {', '.join(denied)}.",
             fix="Install the chart's Role for it, or bind one with these rules: see docs/how-to/connect-a-cluster.md.",
         )
+    try:
+        api.call("POST", f"/api/v1/namespaces/{namespace}/secrets", _TRIAL, {"dryRun": "All"})
+    except ComputeError as error:
+        fix = f"Is it the right cluster? If so: kubectl create namespace {namespace}"
+        if not isinstance(error, WorkNotFound):
+            fix = error.hint or "Something on the cluster refuses what the launcher has to make: read what it says."
+        text = f"Nothing can be made in namespace {namespace}: {error.message}"
+        return Check(name="permissions", ok=False, detail=text, fix=fix)
     return Check(name="permissions", ok=True, detail=f"All that is needed in namespace {namespace}.")
 
 

@@ -123,7 +123,7 @@ def test_the_migration_runs_again_with_every_revision_and_every_change() -> None
     assert plain != _migration(render({"pools": {"local": {"kind": "workers", "region": "here"}}}))
 
 
-def test_what_is_no_hook_and_what_is_left_behind() -> None:
+def test_what_is_no_hook() -> None:
     release = rendered("bare")
     hooks = {
         one["metadata"]["name"]: one["metadata"]["annotations"]["helm.sh/hook"]
@@ -131,6 +131,21 @@ def test_what_is_no_hook_and_what_is_left_behind() -> None:
         if "helm.sh/hook" in one["metadata"].get("annotations", {})
     }
     assert hooks == {"neutrino-remove-pods": "pre-delete", "neutrino-test": "test"}
+
+
+def test_before_a_release_goes_its_jobs_go_from_every_cluster() -> None:
+    commands = {
+        one["metadata"]["name"].removeprefix("neutrino-remove-"): one["spec"]["template"]["spec"]["containers"][0]
+        for one in rendered("everything").objects
+        if one["metadata"].get("annotations", {}).get("helm.sh/hook") == "pre-delete"
+    }
+    assert {name for name, one in commands.items() if "--leave-unreachable" in one["command"]} == {"far", "own"}
+    assert "a100" in commands
+    assert "/etc/neutrino/clusters/own" in [one["mountPath"] for one in commands["own"]["volumeMounts"]]
+
+
+def test_what_is_left_behind() -> None:
+    release = rendered("bare")
     kept = {
         (one["kind"], one["metadata"]["name"])
         for one in release.objects

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -17,6 +17,7 @@ from orchestrator.domain.views import CreatePool, CreateToken
 from orchestrator.embedded.stack import Stack
 from orchestrator.sdk.client import Client
 from tests.acceptance.site import Job, Site, until
+from tests.conftest import NewStackFolder
 from tests.kube.cluster import NAMESPACE, Cluster
 
 _SETTINGS = {
@@ -92,14 +93,13 @@ class Field(Site):
 
 @pytest.fixture(scope="module")
 def whole_field(
-    server_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    new_stack_folder: NewStackFolder, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Field]:
-    before = dict(os.environ)
-    os.environ.update(_SETTINGS)
     cluster = Cluster(tmp_path_factory.mktemp("kube"), {"NEUTRINO_FILE_ROOTS": "/"})
     try:
         with (
-            Stack(server_folder / f"kube-{request.path.stem}", workers=0, schedulers=1) as stack,
+            mock.patch.dict("os.environ", _SETTINGS),
+            Stack(new_stack_folder(f"kube-{request.path.stem}"), workers=0, schedulers=1) as stack,
             Client(stack.url, stack.admin_token) as client,
         ):
             client.clusters.add(CreateCluster(name="double", kind=ClusterKind.KUBECONFIG, namespace=NAMESPACE))
@@ -110,8 +110,6 @@ def whole_field(
                     launcher.stop()
     finally:
         cluster.close()
-        for name in _SETTINGS.keys() - before.keys():
-            del os.environ[name]
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ class Faults:
     denied: set[tuple[str, str]] = field(default_factory=set)
     lost_answers: int = 0
     requests: Counter[str] = field(default_factory=Counter)
+    namespaces: set[str] = field(default_factory=lambda: {"jobs"})
     logs: dict[str, str] = field(default_factory=dict)
     log: Callable[[str], str] = lambda _pod: ""
 
@@ -169,8 +170,13 @@ class _Handler(BaseHTTPRequestHandler):
         line = json.dumps({"type": kind, "object": thing}).encode() + b"\n"
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
-    def _create(self, namespace: str, resource: str, _name: None, _part: None, _query: Any, body: Json) -> None:
+    def _create(self, namespace: str, resource: str, _name: None, _part: None, query: Any, body: Json) -> None:
         admit(resource, body)
+        if query.get("dryRun") == "All":
+            if namespace not in self.faults.namespaces:
+                raise Refused(404, "NotFound", f'namespaces "{namespace}" not found')
+            self._send(201, body)
+            return
         made = self.objects.create(resource, namespace, body)
         if resource == "jobs" and self.faults.lost_answers:
             self.faults.lost_answers -= 1

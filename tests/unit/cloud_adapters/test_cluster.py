@@ -204,13 +204,36 @@ def test_nodes_are_offered_by_shape() -> None:
     ]
 
 
+CONFIG = """
+apiVersion: v1
+kind: Config
+current-context: x
+clusters: [{name: c, cluster: {server: "https://x"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+"""
+
+
+def plugin(*command: str) -> str:
+    """A user whose credentials a program gives."""
+    how = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
+    return f"exec: {json.dumps(how | {'interactiveMode': 'Never'})}"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "cannot be used"),
-        ("[]", "cannot be used"),
-        ("apiVersion: v1\nkind: Config\n", "cannot be used"),
-        (None, "cannot be used"),
+        ("{", "does not have the form of one"),
+        ("[]", "does not have the form of one"),
+        ("hello", "does not have the form of one"),
+        ("apiVersion: v1\nkind: Config\n", "cannot be used: Invalid kube-config file"),
+        (None, "there is no such file"),
+        (CONFIG.replace("context: {cluster: c", "context: {cluster: d"), "Expected object with name d"),
+        (CONFIG.replace("user: u}", "user: v}"), "its context names the user v, whom it does not have"),
+        (CONFIG.replace('server: "https://x"', "tls-server-name: x"), "names no server"),
+        (CONFIG.replace("token: t", "tokenFile: /nowhere"), "No such file or directory: '/nowhere'"),
+        (CONFIG.replace("token: t", plugin("no-such-plugin")), "No such file or directory: 'no-such-plugin'"),
+        (CONFIG.replace("token: t", plugin("sh", "-c", "echo You must log in >&2; exit 1")), "You must log in"),
     ],
 )
 def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, text: str | None, words: str) -> None:
