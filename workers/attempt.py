@@ -50,11 +50,16 @@ class Attempt(Execution):
         self._running = False
         self._checkpoints: set[asyncio.Task[None]] = set()
         self._filling: Future[Any] | None = None
+        self._forsaken = threading.Event()
 
     def kill(self) -> None:
         """End the attempt's processes at once; the reason given before, if any, stays."""
         if self._running:
             self._host.runner.kill(self.name)
+
+    def lose(self) -> None:
+        self._forsaken.set()
+        super().lose()
 
     def started(self, leader: int) -> None:
         """The process exists."""
@@ -139,7 +144,7 @@ class Attempt(Execution):
         spec, lease = self.spec, self._lease
         depot = self._host.depot
         if isinstance(spec, Command) and spec.files:
-            await self._filled(lambda _: depot.stage_files(spec.files, self._lease.token, folder / WORK))
+            await self._filled(lambda end: depot.stage_files(spec.files, self._lease.token, folder / WORK, end))
             self._feed.add_system(f"Staged files: {len(spec.files)}.")
         if lease.inputs:
             inputs = folder / INPUTS
@@ -225,7 +230,7 @@ class Attempt(Execution):
             )
             await host.shipper.reach(self.name, mark)
             old = await loop.run_in_executor(
-                host.publishing, lambda: depot.commit_checkpoint(self.name, request.step, upload)
+                host.publishing, lambda: depot.commit_checkpoint(self.name, request.step, upload, self._forsaken)
             )
         except LeaseLost:
             self.lose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 import secrets
 import threading
 import time
@@ -39,6 +40,7 @@ Result = TypeVar("Result")
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled each time
+_LONGEST_PAUSE = 5.0
 
 
 class Copy(NamedTuple):
@@ -80,11 +82,13 @@ class Depot:
         """Upload a folder as a checkpoint that nobody sees yet. Raises a NeutrinoError when it cannot be stored."""
         return self.publish(folder, f"{prefix}/checkpoints/{step}-{secrets.token_hex(8)}")
 
-    def commit_checkpoint(self, attempt: str, step: int, upload: ArtifactUpload) -> tuple[str, ...]:
+    def commit_checkpoint(
+        self, attempt: str, step: int, upload: ArtifactUpload, cancel: threading.Event
+    ) -> tuple[str, ...]:
         """Make an upload the attempt's newest checkpoint; returns those in its store that it replaces. Raises
-        LeaseLost."""
+        LeaseLost, and ServerUnavailable soon after `cancel` was set."""
         published = PublishCheckpoint(attempt=attempt, step=step, artifact=upload)
-        return retried(lambda: self._api.checkpoint(published)).superseded
+        return answered(lambda: self._api.checkpoint(published), cancel).superseded
 
     def discard(self, uri: str, prefixes: Sequence[str]) -> None:
         """Remove what has been replaced. What cannot be removed now is found by the janitor, once the attempt has
@@ -104,7 +108,7 @@ class Depot:
         if had.passed:
             skipped = tuple(Skipped(step=one.source.step, store=one.source.store, why=one.why) for one in had.passed)
             told = Resumed(attempt=attempt, step=had.source.step, store=had.source.store, skipped=skipped)
-            retried(lambda: self._api.resumed(told))
+            answered(lambda: self._api.resumed(told), cancel)
         return had
 
     def stage_inputs(self, attempt: str, inputs: Sequence[Input], folder: Path, cancel: threading.Event) -> list[str]:
@@ -121,26 +125,28 @@ class Depot:
             said.append(f"Input {one.name}: {one.ref}, {format_bytes(one.size)} from {had.source.store}.")
             damaged = tuple(dict.fromkeys(bad.source.store for bad in had.passed if bad.damaged))
             staged.append(StagedInput(name=one.name, store=had.source.store, damaged=damaged))
-        retried(lambda: self._api.staged(StagedInputs(attempt=attempt, inputs=tuple(staged))))
+        told = StagedInputs(attempt=attempt, inputs=tuple(staged))
+        answered(lambda: self._api.staged(told), cancel)
         return said
 
-    def stage_files(self, files: tuple[SourceFile, ...], token: str, work: Path) -> None:
-        """Place the user's files into the working folder. Raises a NeutrinoError when one cannot be had intact."""
+    def stage_files(self, files: tuple[SourceFile, ...], token: str, work: Path, cancel: threading.Event) -> None:
+        """Place the user's files into the working folder. Raises a NeutrinoError when one cannot be had intact, and
+        ServerUnavailable soon after `cancel` was set."""
         for file in files:
             target = work / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self._content(file, token))
+            target.write_bytes(self._content(file, token, cancel))
             target.chmod(0o755 if file.executable else 0o644)
 
-    def _content(self, file: SourceFile, token: str) -> bytes:
+    def _content(self, file: SourceFile, token: str, cancel: threading.Event) -> bytes:
         data = self._cache.get(file.sha256)
         if data is None:
-            data = retried(lambda: self._download(file, token))
+            data = retried(lambda: self._download(file, token, cancel))
             self._cache.put(file.sha256, data)
         return data
 
-    def _download(self, file: SourceFile, token: str) -> bytes:
-        data = self._api.file(file.sha256, token)
+    def _download(self, file: SourceFile, token: str, cancel: threading.Event) -> bytes:
+        data = answered(lambda: self._api.file(file.sha256, token), cancel)
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise CorruptArtifact(f"{file.path}: the bytes that arrived do not match the hash.")
         return data
@@ -162,3 +168,16 @@ def retried(work: Callable[[], Result]) -> Result:
                 raise
         time.sleep(_FIRST_PAUSE * 2 ** (_TRIES - 1 - remaining))
     raise AssertionError("the last try returns or raises")
+
+
+def answered(call: Callable[[], Result], cancel: threading.Event) -> Result:
+    """What the API answers, however long it cannot be reached: an attempt that holds its lease does not fail for that.
+    Raises what the API answers, and why it could not be reached soon after `cancel` was set."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except NeutrinoError as error:
+            if not error.retryable or cancel.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - no secret
+                raise
+        pause = min(2 * pause, _LONGEST_PAUSE)
