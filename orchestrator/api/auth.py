@@ -46,9 +46,8 @@ class Authenticator:
             principal = tokens.authenticate(connection, secret)
         if principal is None:
             self._known.pop(secret, None)
-            raise AuthenticationError(
-                "The token is unknown, expired or revoked.", hint="Get one with `neutrino login`."
-            )
+            hint = "An admin makes one with `neutrino token create`; `neutrino login URL` stores it."
+            raise AuthenticationError("The token is unknown, expired or revoked.", hint=hint)
         if principal.attempt is None:
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()

@@ -18,6 +18,7 @@ from orchestrator.cli.output import (
     emit,
     emit_data,
     emit_one,
+    note,
     safe,
     state_cell,
     table,
@@ -154,6 +155,8 @@ def metrics(
         Column("COURSE", _course),
     )
     emit(series, columns, output, name="name")
+    if not series and output in {Format.TABLE, Format.WIDE}:
+        note("Nothing yet. A job logs numbers with `nu.run().log_metrics({…})`.", style="dim")
 
 
 def _number(value: float | None) -> str:

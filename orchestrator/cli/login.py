@@ -19,11 +19,15 @@ def login(
     profile: Annotated[str, typer.Option("--profile", help="The name to store it under.")] = "default",
 ) -> None:
     """Store the API and the token to use, after trying them."""
+    from orchestrator.domain.errors import AuthenticationError
     from orchestrator.sdk.client import Client
     from orchestrator.sdk.profile import resolve, save
     from orchestrator.sdk.transport import BRIEF_RETRIES
 
     secret = token or (_ask() if sys.stdin.isatty() else sys.stdin.readline())
+    if not secret.strip():
+        hint = "Give it with --token, a pipe or NEUTRINO_TOKEN. An admin makes one with `neutrino token create`."
+        raise AuthenticationError("No token was given.", hint=hint)
     chosen = resolve(url, secret)
     with Client(chosen.url, chosen.token, retries=BRIEF_RETRIES) as client:
         me = client.whoami()

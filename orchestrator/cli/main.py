@@ -240,7 +240,7 @@ def _explain_usage(error: typer.TyperException) -> int:
         sys.stderr.write(f"{error.message}\n")
         return error.exit_code
     hint = f"`{context.command_path} --help` lists what it takes." if context is not None else None
-    complain(error.format_message(), hint)
+    complain(error.format_message().replace(" Value error, ", " "), hint)  # pydantic's words, which say nothing more
     return error.exit_code
 
 

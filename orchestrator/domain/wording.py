@@ -117,7 +117,7 @@ def _kind(error: ErrorDetails, _at: FieldLocation) -> Words:
     if needed == "text" and plain:
         hint = f'Put it in quotes: "{_shown(given)}".'
     if needed == "a list" and plain:
-        hint = f"Put it in brackets: [{str(given)[:80]}]."
+        hint = f"Put it in brackets: [{', '.join(str(given)[:80].split())}]."
     return f"must be {needed}, not {_shown(given)}", hint
 
 

@@ -34,6 +34,13 @@ _INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 _NOT_FINITE = re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
 
+_SYNTAX_HINTS = {  # what the parser says, and what it mostly comes from
+    "cannot start any token": "Indent with spaces, not tabs; text that begins with @, ` or % goes in quotes.",
+    "mapping values are not allowed": "Text with a colon goes in quotes; what belongs together is indented alike.",
+    "did not find expected": "Is a bracket or a quote left open, or a line indented differently from those around it?",
+    "unexpected end of stream": "Close the quote.",
+}
+
 _Path = tuple[str | int, ...]
 
 
@@ -87,7 +94,9 @@ def load_documents(text: str, source: str = "job.yaml") -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-        raise _placed(source, [FieldError("", f"{error.problem or error.context}.", None, *at)]) from None
+        problem = f"{error.problem or error.context}"
+        hint = next((hint for words, hint in _SYNTAX_HINTS.items() if words in problem), None)
+        raise _placed(source, [FieldError("", f"{problem}.", hint, *at)]) from None
     except yaml.reader.ReaderError as error:
         raise _placed(source, [_bad_character(text, error.position)]) from None
     except _Refused as refused:

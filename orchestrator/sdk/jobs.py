@@ -238,4 +238,9 @@ class Jobs(Bound[D]):
 
 
 def _document(spec: JobSpec | Mapping[str, Any]) -> dict[str, Any]:
-    return spec.document() if isinstance(spec, JobSpec) else dict(spec)
+    if isinstance(spec, JobSpec):
+        return spec.document()
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    hint = "Submit nu.Train(…), nu.Command(…) or a document as a mapping; `neutrino apply -f` submits files."
+    raise InvalidSpec(f"{spec!r:.80} is no job.", hint=hint)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.errors import AuthenticationError, NeutrinoError, NotFound
+from orchestrator.sdk.plan import RUN_DIR
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,10 @@ def resolve(url: str | None = None, token: str | None = None) -> Profile:
     secret = _given("NEUTRINO_TOKEN", token)
     stored = None if chosen and secret else current()
     if chosen is None and stored is None:
-        raise AuthenticationError(
-            "No Neutrino API is known.",
-            hint="Start one here with `neutrino up`, or name one with `neutrino login URL`.",
-        )
+        hint = "Start one here with `neutrino up`, or name one with `neutrino login URL`."
+        if RUN_DIR in os.environ:  # most often a module that submits while the job imports it
+            hint = "A job does not get one by itself. Put what submits below `if __name__ == '__main__':`."
+        raise AuthenticationError("No Neutrino API is known.", hint=hint)
     if stored is None or (chosen is not None and chosen != stored.url):
         return Profile(chosen or "", _clean(secret))
     return Profile(stored.url, _clean(secret or stored.token), stored.name)

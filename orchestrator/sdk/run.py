@@ -81,14 +81,17 @@ def _checked_step(step: int) -> int:
 
 def _checked_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Plain numbers by name; NaN and infinities become None. Raises ValueError for a name that cannot be
-    stored."""
+    stored, and for what is no number."""
     checked: dict[str, float | None] = {}
     for name, value in metrics.items():
         if not (isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and all(char >= " " for char in name)):
             raise ValueError(
                 f"{name!r} cannot name a metric: 1 to {_LONGEST_NAME} characters without control characters"
             )
-        number = float(value)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"the metric {name!r} must be a number, not {value!r}") from None
         checked[name] = number if math.isfinite(number) else None
     return checked
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import socket
+import ssl
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from math import inf
 from typing import Any, TypeVar, cast
@@ -188,10 +190,23 @@ def _plain(reply: httpx.Response) -> dict[str, Any]:
 def _unreachable(error: httpx.TransportError) -> ServerUnavailable:
     where = _origin(error.request)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        causes = list(_causes(error))
         hint = "Start it with `neutrino up`, or name another one with `neutrino login`."
+        if any(isinstance(cause, socket.gaierror) for cause in causes):
+            return ServerUnavailable(f"The host of {where} is not known.", hint="Check the address, and the network.")
+        if refused := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
+            hint = "Is it served without TLS? Then write http://. Is its authority your own? Then set SSL_CERT_FILE."
+            return ServerUnavailable(f"{where} cannot be spoken to by TLS: {refused.reason or refused}.", hint=hint)
         return ServerUnavailable(f"Nothing answers at {where}.", hint=hint)
     hint = "The request was repeated without success; `neutrino doctor` looks for the cause."
     return ServerUnavailable(f"The connection to {where} broke off ({type(error).__name__}).", hint=hint)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _origin(request: httpx.Request) -> str:

@@ -33,7 +33,7 @@ class Watch:
         """The job after its next change. Raises WaitTimeout at the deadline."""
         event = yield from self._source.next(self._deadline)
         if event is None:
-            waited = format_duration(self._seconds)
+            waited = format_duration(round(self._seconds, 1))
             hint = f"The job goes on. Attach again with `neutrino wait {self._job.id}`."
             raise WaitTimeout(f"{self._job.id} is still {self._job.state} after {waited}.", hint=hint)
         if event.type != "job":
