@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from orchestrator.embedded.stack import Stack
 from orchestrator.sdk.client import Client
 from tests.acceptance.site import Site, until
+from tests.conftest import NewStackFolder
 from tests.storm import audit
 
 # Short leases, so that the dead are soon found to be dead; little patience with what shall stop.
@@ -23,11 +23,11 @@ _SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def whole_site(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def whole_site(new_stack_folder: NewStackFolder, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Postgres, Redis, the API, two schedulers, two workers with four slots each."""
     with (
         mock.patch.dict("os.environ", _SETTINGS),
-        Stack(server_folder / request.path.stem, workers=2, schedulers=2, slots=4) as stack,
+        Stack(new_stack_folder(request.path.stem), workers=2, schedulers=2, slots=4) as stack,
         Client(stack.url, stack.admin_token) as client,
     ):
         yield Site(stack, client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from unittest import mock
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -14,6 +14,7 @@ from orchestrator.domain.views import CreateToken
 from orchestrator.embedded.stack import Stack
 from orchestrator.sdk.client import Client
 from tests.acceptance.site import Site
+from tests.conftest import NewStackFolder
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _OPTIONS = (
@@ -50,19 +51,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(server_folder: Path, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(new_stack_folder: NewStackFolder, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A stack with one worker of two slots; it starts only where there is a browser."""
-    before = dict(os.environ)
-    os.environ.update(_SETTINGS)
-    try:
-        with (
-            Stack(server_folder / Path(request.node.name).stem, workers=1, schedulers=1, slots=2) as stack,
-            Client(stack.url, stack.admin_token) as client,
-        ):
-            yield Site(stack, client)
-    finally:
-        for name in _SETTINGS.keys() - before.keys():
-            del os.environ[name]
+    with (
+        mock.patch.dict("os.environ", _SETTINGS),
+        Stack(new_stack_folder(f"browser-{request.path.stem}"), workers=1, schedulers=1, slots=2) as stack,
+        Client(stack.url, stack.admin_token) as client,
+    ):
+        yield Site(stack, client)
 
 
 @pytest.fixture

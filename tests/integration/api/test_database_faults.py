@@ -7,15 +7,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal
 
-import migrations
 from orchestrator.api.app import create_app
 from orchestrator.embedded.postgres import Postgres
 from orchestrator.store.session import Database
+from tests.conftest import NewStackFolder
 from tests.integration.api.client import DOCUMENT, Api
 
 CLIENTS = 4
@@ -23,9 +22,10 @@ AFTERWARDS = 20  # submits that each client must get through once the database i
 
 
 @pytest.mark.fault
-def test_kill_9_of_the_database_is_a_503_and_never_a_false_202(server_folder: Path, portal: BlockingPortal) -> None:
-    with Postgres(server_folder / "killed-postgres") as server:
-        migrations.upgrade(server.url)
+def test_kill_9_of_the_database_is_a_503_and_never_a_false_202(
+    new_stack_folder: NewStackFolder, portal: BlockingPortal
+) -> None:
+    with Postgres(new_stack_folder("killed") / "postgres") as server:
         database = Database(server.url, pool_size=CLIENTS)
         api = Api(create_app(database), database, portal, "file:///srv/neutrino")
         accepted: list[str] = []

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.embedded.stack import Stack
 from orchestrator.sdk.client import Client
+from tests.conftest import NewStackFolder
 
 _NOT_OURS = ("NEUTRINO_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM")
 
@@ -61,9 +62,9 @@ class Cli:
 
 
 @pytest.fixture(scope="session")
-def stack(server_folder: Path) -> Iterator[Stack]:
+def stack(new_stack_folder: NewStackFolder) -> Iterator[Stack]:
     """Postgres, Redis, API, scheduler and one worker with two slots."""
-    with Stack(server_folder / "cli-stack", workers=1, schedulers=1, slots=2) as running:
+    with Stack(new_stack_folder("cli-stack"), workers=1, schedulers=1, slots=2) as running:
         yield running
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 import psycopg
 from psycopg.rows import namedtuple_row
@@ -111,8 +112,14 @@ class Clouds:
         """End the store of a cloud, with all that it holds."""
         self.servers.pop(cloud).close()
 
-    def start_worker(self, cloud: str) -> None:
-        """Start the worker of a cloud's pool, and wait until it is there."""
+    def start_workers(self, *clouds: str) -> None:
+        """Start the workers of these clouds' pools, and wait until they are there."""
+        for cloud in clouds:
+            self._start_worker(cloud)
+        for cloud in clouds:
+            until(lambda cloud=cloud: services.has_worker(self.stack.url, self.stack.admin_token, cloud))  # type: ignore[misc]
+
+    def _start_worker(self, cloud: str) -> None:
         settings = {
             "NEUTRINO_API_URL": self.stack.url,
             "NEUTRINO_TOKEN": self.stack._values["NEUTRINO_TOKEN"],
@@ -126,7 +133,6 @@ class Clouds:
             self.workers[cloud] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "workers"], env=os.environ | settings, stdout=log, stderr=log
             )
-        until(lambda: services.has_worker(self.stack.url, self.stack.admin_token, cloud))
 
     def kill_worker(self, cloud: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End the worker of a cloud."""
@@ -175,29 +181,21 @@ class Clouds:
 @contextmanager
 def three_clouds(folder: Path, workers: tuple[str, ...] = CLOUDS) -> Iterator[Clouds]:
     """All of it, up; everything is stopped afterwards."""
-    before = dict(os.environ)
-    os.environ.update(_CREDENTIALS)
-    try:
-        with ExitStack() as stack:
-            folder.mkdir(exist_ok=True)
-            stores: dict[str, str] = {}
-            running = {cloud: stack.enter_context(ExitStack()) for cloud in CLOUDS}
-            for cloud in CLOUDS:
-                origin = running[cloud].enter_context(_SERVERS[cloud](folder))
-                stores[cloud] = servers.make_bucket(cloud, origin, "neutrino")
-            up = stack.enter_context(Stack(folder / "stack", workers=0, schedulers=1, port=servers.free_port()))
-            client = stack.enter_context(Client(up.url, up.admin_token))
-            clouds = Clouds(up, client, stores, folder, running)
-            stack.callback(_stop, clouds)
-            for cloud, store in stores.items():
-                client.pools.create(CreatePool(name=cloud, cloud=cloud, region="", store=store))
-            for cloud in workers:
-                clouds.start_worker(cloud)
-            yield clouds
-    finally:
-        for name in _CREDENTIALS.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
+    with mock.patch.dict("os.environ", _CREDENTIALS), ExitStack() as stack:
+        folder.mkdir(exist_ok=True)
+        stores: dict[str, str] = {}
+        running = {cloud: stack.enter_context(ExitStack()) for cloud in CLOUDS}
+        for cloud in CLOUDS:
+            origin = running[cloud].enter_context(_SERVERS[cloud](folder))
+            stores[cloud] = servers.make_bucket(cloud, origin, "neutrino")
+        up = stack.enter_context(Stack(folder, workers=0, schedulers=1, port=servers.free_port()))
+        client = stack.enter_context(Client(up.url, up.admin_token))
+        clouds = Clouds(up, client, stores, folder, running)
+        stack.callback(_stop, clouds)
+        for cloud, store in stores.items():
+            client.pools.create(CreatePool(name=cloud, cloud=cloud, region="", store=store))
+        clouds.start_workers(*workers)
+        yield clouds
 
 
 def _stop(clouds: Clouds) -> None:

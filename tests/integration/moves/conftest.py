@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import NewStackFolder
 from tests.integration.moves.clouds import Clouds, three_clouds
 
 
 @pytest.fixture(scope="package")
-def clouds(server_folder: Path) -> Iterator[Clouds]:
-    with three_clouds(server_folder / "moves") as up:
+def clouds(new_stack_folder: NewStackFolder) -> Iterator[Clouds]:
+    with three_clouds(new_stack_folder("moves")) as up:
         yield up

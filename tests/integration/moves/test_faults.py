@@ -32,7 +32,7 @@ def _kill_service(clouds: Clouds, name: str) -> None:
 
 def _kill_worker(clouds: Clouds, cloud: str) -> None:
     clouds.kill_worker(cloud)
-    clouds.start_worker(cloud)
+    clouds.start_workers(cloud)
 
 
 def is_right(clouds: Clouds, job: Job, steps: int = STEPS) -> None:

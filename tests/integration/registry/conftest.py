@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import NewStackFolder
 from tests.integration.moves.clouds import Clouds, three_clouds
 
 
 @pytest.fixture(scope="package")
-def clouds(server_folder: Path) -> Iterator[Clouds]:
+def clouds(new_stack_folder: NewStackFolder) -> Iterator[Clouds]:
     """A stack, a store of each protocol, and a worker in each cloud's pool."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEUTRINO_STALE_SECONDS", "0")
-        with three_clouds(server_folder / "registry") as clouds:
+        with three_clouds(new_stack_folder("registry")) as clouds:
             yield clouds

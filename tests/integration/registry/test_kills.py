@@ -106,7 +106,7 @@ def kill_worker(clouds: Clouds, _destination: Destination) -> None:
         "WHERE a.state = 'RUNNING' AND j.kind = 'Transfer'"
     )
     clouds.kill_worker(holder.name, signal.SIGKILL)
-    clouds.start_worker(holder.name)
+    clouds.start_workers(holder.name)
 
 
 def kill_service(kind: str) -> Callable[[Clouds, Destination], None]:

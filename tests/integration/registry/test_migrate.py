@@ -118,7 +118,7 @@ def test_whatever_is_killed_it_is_not_yet_or_done(clouds: Clouds, tmp_path: Path
     (attempt,) = clouds.sql(running, decode("j", migration.id))
     clouds.kill_worker(attempt.name, signal.SIGKILL)
     assert states(model)["azure"] == "copying"
-    clouds.start_worker(attempt.name)
+    clouds.start_workers(attempt.name)
     until(lambda: migration.refresh().view.progress)
     for child in clouds.stack.status().children:
         if child.name.startswith(("scheduler", "api")) and child.running is not None:

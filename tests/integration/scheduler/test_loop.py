@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis as RedisClient
 
-import migrations
 from orchestrator.domain.ids import encode
 from orchestrator.domain.state import JobState
 from orchestrator.embedded.postgres import Postgres
@@ -19,6 +17,7 @@ from orchestrator.scheduler.bells import Bells
 from orchestrator.scheduler.loop import Scheduler
 from orchestrator.store import components, jobs
 from orchestrator.store.session import Database
+from tests.conftest import NewStackFolder
 from tests.integration.store.plane import Plane
 
 
@@ -93,10 +92,11 @@ def test_a_lease_that_runs_out_is_noticed_without_being_told(
 
 
 @pytest.mark.fault
-def test_a_replica_outlives_its_database(server_folder: Path, replica: Callable[[Database], threading.Thread]) -> None:
-    folder = server_folder / "own-postgres"
+def test_a_replica_outlives_its_database(
+    new_stack_folder: NewStackFolder, replica: Callable[[Database], threading.Thread]
+) -> None:
+    folder = new_stack_folder("replica") / "postgres"
     with Postgres(folder) as server:
-        migrations.upgrade(server.url)
         port = server.port
         database = Database(server.url)
         plane = Plane(database)
