@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.arguments import Timeout, connect
-from orchestrator.cli.inspect import tell
+from orchestrator.cli.inspect import tell, tell_if_stuck
 from orchestrator.cli.output import Format, Output, colourful, emit_data, note, plain, safe, write
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def apply(
                 job.wait(progress=True, timeout=timeout)
         elif output is Format.TABLE:
             note(f"Follow with `neutrino logs -f {jobs[0].id}`.", style="dim")
+            tell_if_stuck(jobs[0])
 
 
 def _read(file: str) -> tuple[str, str]:

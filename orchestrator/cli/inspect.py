@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.inputs import InputView
     from orchestrator.domain.views import JobView, MetricSeries, Why
+    from orchestrator.sdk.jobs import JobHandle
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -120,6 +121,13 @@ def tell(answer: Why) -> None:
         write(safe(f"Standby: {answer.standby.message}").plain + "\n")
     if answer.hint:
         write(safe(f"Next: {answer.hint}").plain + "\n")
+
+
+def tell_if_stuck(job: JobHandle) -> None:
+    """Say so when a job that was just submitted cannot start before somebody does something."""
+    answer = job.why()
+    if answer.state == "QUEUED" and answer.hint:
+        note(safe(f"{answer.message} Next: {answer.hint}").plain, style="yellow")
 
 
 def events(job: JobId, output: Output = Format.TABLE) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.arguments import connect, pairs
+from orchestrator.cli.inspect import tell_if_stuck
 from orchestrator.cli.logs import render
 from orchestrator.cli.output import note, write
 
@@ -70,6 +71,7 @@ def run(
             write(f"{job.id}\n")
             return 0
         note(f"Submitted {job.id} ({job.name}).", style="dim")
+        tell_if_stuck(job)
         return _follow(job)
 
 
