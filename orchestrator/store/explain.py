@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from orchestrator.domain.errors import nearest
 from orchestrator.domain.freight import Prices, free
 from orchestrator.domain.ids import encode
 from orchestrator.domain.placement import Decision, Shape, place
@@ -39,6 +40,10 @@ def _queued_hint(shape: Shape, decision: Decision) -> str | None:
     if not decision.considered:
         return "neutrino up    starts a local pool"
     if not decision.pools:
+        known = [one.pool for one in decision.considered]
+        if shape.pool is not None and shape.pool not in known:
+            guess = nearest(shape.pool, known)
+            return f"There is no pool {shape.pool}. Did you mean {guess or ' or '.join(known[:5])}?"
         for misfit, hint in _MISFIT_HINTS.items():
             if any(one.misfit is misfit for one in decision.considered):
                 return hint
