@@ -1,7 +1,7 @@
 """Signing in through an OpenID Connect provider: the authorization code flow with PKCE, and groups that become roles.
 
 Configured by the environment (docs/how-to/dashboard.md). What the provider says is believed only when its signature,
-issuer, audience, expiry and nonce are right.
+issuer, audience, expiry and nonce are right; how it is asked is in `provider_calls`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,28 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
-from orchestrator.domain.errors import AuthenticationError, NeutrinoError, PermissionDenied, ServerUnavailable
+from orchestrator.dashboard.provider_calls import (
+    CLIENT_HINT,
+    ISSUER_HINT,
+    Denied,
+    Granted,
+    Published,
+    ask,
+    turn,
+)
+from orchestrator.domain.errors import AuthenticationError, NeutrinoError, PermissionDenied
 from orchestrator.domain.roles import LADDER
 
 _ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 _LEEWAY_SECONDS = 60
-_TIMEOUT_SECONDS = 10.0
 _KEEP_SECONDS = 3600.0
 
 
@@ -109,11 +117,13 @@ class Provider:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.Lock()
-        self._known: tuple[float, dict[str, Any], KeySet] | None = None
+        self._known: tuple[float, Published, KeySet] | None = None
 
     def depart(self, redirect_uri: str) -> Departure:
-        """Where to send a browser. Raises ServerUnavailable when the provider does not answer."""
-        document, _ = self._published()
+        """Where to send a browser. Raises ServerUnavailable when the provider does not answer, and ProviderFault when
+        what it answers is of no use."""
+        with turn():
+            document, _ = self._published()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -126,12 +136,21 @@ class Provider:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        mark = "&" if "?" in document["authorization_endpoint"] else "?"
-        return Departure(f"{document['authorization_endpoint']}{mark}{urlencode(query)}", state, nonce, verifier)
+        mark = "&" if "?" in document.authorization_endpoint else "?"
+        return Departure(f"{document.authorization_endpoint}{mark}{urlencode(query)}", state, nonce, verifier)
 
     def arrive(self, code: str, *, nonce: str, verifier: str, redirect_uri: str) -> Identity:
-        """Who the code stands for. Raises AuthenticationError, PermissionDenied for somebody without a role here."""
-        document, keys = self._published()
+        """Who the code stands for. Raises AuthenticationError, PermissionDenied for somebody without a role here, and
+        what `depart` does."""
+        with turn():
+            document, keys = self._published()
+            claims = self._good(self._redeemed(document, code, verifier, redirect_uri), keys)
+        if not secrets.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
+            raise AuthenticationError("The identity provider answered another sign-in.", hint="Sign in again.")
+        return self._identity(claims)
+
+    def _redeemed(self, document: Published, code: str, verifier: str, redirect_uri: str) -> str:
+        """The ID token for a code."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -140,15 +159,14 @@ class Provider:
             "code_verifier": verifier,
         }
         secret = self.settings.client_secret
-        answer = self._call(
-            "POST", document["token_endpoint"], data=form, auth=(self.settings.client_id, secret) if secret else None
-        )
-        if answer.status_code != 200 or "id_token" not in (body := answer.json()):
+        auth = (self.settings.client_id, secret) if secret else None
+        answer = ask("POST", document.token_endpoint, ISSUER_HINT, data=form, auth=auth)
+        if answer.status == HTTPStatus.OK:
+            return answer.read(Granted, "Let the client be one of OpenID Connect, with the scope openid.").id_token
+        why = answer.read(Denied, ISSUER_HINT).error
+        if why == "invalid_grant":
             raise AuthenticationError("The identity provider did not accept the sign-in.", hint="Sign in again.")
-        claims = self._good(body["id_token"], keys)
-        if not secrets.compare_digest(str(claims.get("nonce", "")), nonce):
-            raise AuthenticationError("The identity provider answered another sign-in.", hint="Sign in again.")
-        return self._identity(claims)
+        raise answer.fault(f"is {why[:100]!r}", CLIENT_HINT)
 
     def _good(self, token: str, keys: KeySet) -> dict[str, Any]:
         """The claims of a token that is good now. Raises AuthenticationError."""
@@ -158,7 +176,7 @@ class Provider:
             except InvalidKeyIdError:  # signed with a key that is newer than what we know
                 self._known = None
                 return self._claims(token, self._published()[1])
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, TypeError) as error:
             raise AuthenticationError(f"The identity provider's token is not good: {error}.") from error
 
     def _claims(self, token: str, keys: KeySet) -> dict[str, Any]:
@@ -181,8 +199,10 @@ class Provider:
     def _identity(self, claims: dict[str, Any]) -> Identity:
         verified = claims.get("email") if claims.get("email_verified") in (True, "true") else None  # some send text
         user = "".join(char for char in str(verified or claims["sub"]) if char.isprintable())[:128]
-        said = claims.get(self.settings.groups_claim) or []
-        groups = {said} if isinstance(said, str) else {str(group) for group in said}
+        said = claims.get(self.settings.groups_claim)
+        groups = {said} if isinstance(said, str) else set(map(str, said)) if isinstance(said, list) else set()
+        if not user.strip():
+            raise AuthenticationError("The identity provider does not say who this is.", hint="Sign in again.")
         held = [grant for grant in self.settings.grants if grant.group == "*" or grant.group in groups]
         if not held:
             raise PermissionDenied(f"{user} has no role here.", hint="Ask an admin to grant one to a group of yours.")
@@ -191,22 +211,16 @@ class Provider:
             roles[grant.workspace] = max(grant.role, roles.get(grant.workspace, LADDER[0]), key=LADDER.index)
         return Identity(user, roles)
 
-    def _published(self) -> tuple[dict[str, Any], KeySet]:
+    def _published(self) -> tuple[Published, KeySet]:
         with self._lock:
             if self._known is None or time.monotonic() - self._known[0] > _KEEP_SECONDS:
-                issuer = self.settings.issuer.rstrip("/")
-                document = self._call("GET", f"{issuer}/.well-known/openid-configuration").json()
-                if document.get("issuer") != self.settings.issuer:
-                    raise AuthenticationError("The identity provider says that it is another one.")
-                keys = KeySet.import_key_set(self._call("GET", document["jwks_uri"]).json())
+                issuer = self.settings.issuer
+                answer = ask("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration", ISSUER_HINT)
+                document = answer.read(Published, ISSUER_HINT)
+                if document.issuer != issuer:
+                    raise answer.fault(
+                        f"says that the issuer is {document.issuer[:200]!r}, not {issuer!r}", ISSUER_HINT
+                    )
+                keys = ask("GET", document.jwks_uri, ISSUER_HINT).keys()
                 self._known = (time.monotonic(), document, keys)
             return self._known[1], self._known[2]
-
-    def _call(self, method: str, url: str, **options: Any) -> httpx.Response:
-        try:
-            answer = httpx.request(method, url, timeout=_TIMEOUT_SECONDS, **options)
-        except httpx.TransportError as error:
-            raise ServerUnavailable("The identity provider does not answer.", hint="Sign in with a token.") from error
-        if answer.status_code >= 500:
-            raise ServerUnavailable("The identity provider fails.", hint="Sign in with a token.")
-        return answer

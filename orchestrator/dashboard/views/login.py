@@ -15,7 +15,7 @@ from orchestrator.dashboard.access import ActingViewer, Db, audited
 from orchestrator.dashboard.live import Live
 from orchestrator.dashboard.render import COOKIE, THEME_COOKIE, THEMES, give_cookie, inside, render
 from orchestrator.domain import roles
-from orchestrator.domain.errors import AuthenticationError, NotFound, PermissionDenied, RateLimited
+from orchestrator.domain.errors import NeutrinoError, NotFound, PermissionDenied, RateLimited
 from orchestrator.store import sessions, tokens
 from orchestrator.store.session import Connection
 from orchestrator.store.tokens import Principal
@@ -112,7 +112,10 @@ def use_link(request: Request, key: str = "") -> Response:
 def go_to_provider(request: Request, next: str = "/") -> Response:  # noqa: A002
     """Send the browser to the identity provider."""
     provider = _provider(request)
-    departure = provider.depart(_redirect_uri(request, provider))
+    try:
+        departure = provider.depart(_redirect_uri(request, provider))
+    except NeutrinoError as fault:
+        return _form(request, next, str(fault), fault.status)
     answer = RedirectResponse(departure.url, status_code=303)
     answer.set_cookie(
         _AWAY,
@@ -143,7 +146,7 @@ def sign_in_with_provider(request: Request, db: Db, state: str = "", code: str =
             known = {name: tokens.workspace_id(connection, name) for name in tokens.existing(connection, who.roles)}
             first = next(iter(known), None) or next(iter(who.roles))
             workspace_id = tokens.workspace_id(connection, first)
-    except (AuthenticationError, PermissionDenied, NotFound) as refusal:
+    except NeutrinoError as refusal:
         return _form(request, unquote(to), str(refusal), refusal.status)
     principal = Principal(0, workspace_id, first, who.user, who.roles[first])
     answer = admit(request, principal, unquote(to), {name: who.roles[name] for name in known})

@@ -6,10 +6,11 @@ import base64
 import hashlib
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Form
+from fastapi import FastAPI, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
@@ -18,17 +19,25 @@ CLIENT, SECRET = "neutrino-tests", "of-the-client"
 
 
 class Provider:
-    """What it will say of the next person: `claims` over the honest ones; `key` signs."""
+    """What it will say of the next person: `claims` over the honest ones; `key` signs. `faults` are answers that come
+    instead of what is at a path."""
 
     def __init__(self) -> None:
         self.issuer = ""
         self.claims: dict[str, Any] = {}
+        self.faults: dict[str, Response] = {}
         self.key = self.published = RSAKey.generate_key(2048, parameters={"kid": "first"})
         self._codes: dict[str, dict[str, str]] = {}
 
     def app(self) -> FastAPI:
         """Its four pages."""
         app = FastAPI()
+
+        @app.middleware("http")
+        async def fail(request: Request, serve: Callable[[Request], Awaitable[Response]]) -> Response:
+            fault = self.faults.get(request.url.path)
+            return await serve(request) if fault is None else fault
+
         app.get("/.well-known/openid-configuration")(self._about)
         app.get("/keys")(lambda: KeySet([self.published]).as_dict(private=False))
         app.get("/authorize")(self._authorize)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from joserfc.jwk import RSAKey
 
 from orchestrator.dashboard import oidc
+from orchestrator.dashboard.provider_calls import ProviderFault
 from orchestrator.domain.errors import NeutrinoError
 from orchestrator.server import Front
 from orchestrator.store.session import Database
@@ -31,7 +34,7 @@ def running() -> Iterator[Provider]:
 @pytest.fixture
 def provider(running: Provider) -> Provider:
     """The provider, honest again."""
-    running.claims = {}
+    running.claims, running.faults = {}, {}
     running.key = running.published
     return running
 
@@ -118,6 +121,10 @@ def test_an_address_that_nobody_verified_is_nobody_s_name(front: str, provider: 
         {"nonce": None},
         {"groups": []},
         {"groups": ["nobody"]},
+        {"groups": 5},
+        {"nonce": "é"},
+        {"exp": "soon"},
+        {"sub": "\x00", "email_verified": False},
     ],
     ids=str,
 )
@@ -177,8 +184,71 @@ def test_a_provider_that_is_away_says_so_and_tokens_still_work(
     with serve(Front(database)) as url:
         answer = httpx.get(f"{url}/login/oidc")
         assert answer.status_code == 503
-        assert "Sign in with a token" in answer.text
+        assert "sign in with a token" in answer.text
         assert httpx.post(f"{url}/login", data={"token": api.tokens["viewer"]}).status_code == 303
+
+
+ABOUT = "/.well-known/openid-configuration"
+METADATA = "http://169.254.169.254/latest/meta-data/"
+FAULTS = [
+    (ABOUT, Response("<html>Sign in</html>"), 502, "is not JSON"),
+    (ABOUT, Response("{" * 100_000), 502, "is not JSON"),
+    (ABOUT, Response(b"\xff\xfe"), 502, "is not JSON"),
+    (ABOUT, JSONResponse([]), 502, "cannot be read"),
+    (ABOUT, JSONResponse({"issuer": "https://idp.example"}), 502, "has no authorization_endpoint"),
+    (ABOUT, JSONResponse({"issuer": 5}), 502, "cannot be read: issuer"),
+    (ABOUT, Response(status_code=404), 502, "(404)"),
+    (ABOUT, Response(status_code=500), 503, "fails (500)"),
+    (ABOUT, RedirectResponse(METADATA), 502, "is a redirect, which is not followed"),
+    (ABOUT, Response(b" " * 2**21), 502, "is too long"),
+    (ABOUT, Response(b"no gzip", headers={"Content-Encoding": "gzip"}), 503, "does not answer"),
+    ("/keys", Response("none"), 502, "is no set of keys"),
+    ("/keys", JSONResponse({}), 502, "is no set of keys"),
+    ("/keys", JSONResponse([]), 502, "is no set of keys"),
+    ("/keys", JSONResponse({"keys": [{"kty": "RSA", "n": 1}]}), 502, "is no set of keys"),
+    ("/keys", RedirectResponse(METADATA), 502, "is a redirect"),
+    ("/token", Response("<html>"), 502, "is not JSON"),
+    ("/token", JSONResponse({"access_token": "x"}), 502, "has no id_token"),
+    ("/token", JSONResponse({"id_token": ["x"]}), 502, "cannot be read: id_token"),
+    ("/token", JSONResponse({"id_token": "x"}), 401, "token is not good"),
+    ("/token", JSONResponse({"error": "invalid_client"}, 401), 502, "Check NEUTRINO_OIDC_CLIENT_ID"),
+    ("/token", JSONResponse({"error": "invalid_grant"}, 400), 401, "did not accept the sign-in"),
+    ("/token", Response("Forbidden", 403), 502, "is not JSON"),
+    ("/token", RedirectResponse(METADATA), 502, "is a redirect"),
+]
+
+
+def test_every_fault_of_the_provider_is_a_page_that_says_what_to_look_at(
+    running: Provider, provider: Provider, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUTRINO_OIDC_ISSUER", running.issuer)
+    monkeypatch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
+    monkeypatch.setenv("NEUTRINO_OIDC_ROLES", "ml=viewer@vision")
+    with serve(Front(database)) as url, httpx.Client(timeout=120) as browser:
+        for path, answer, status, words in FAULTS:
+            provider.faults = {path: answer}
+            page = browser.get(f"{url}/login/oidc", follow_redirects=True)
+            text = html.unescape(page.text)
+            assert (page.status_code, path, words) == (status, path, words if words in text else text)
+            assert "Check NEUTRINO_OIDC_" in text or status in {401, 503} or "openid" in text
+            assert 'name="token"' in text  # the other way in
+        provider.faults = {}
+        assert browser.get(f"{url}/login/oidc", follow_redirects=True).url.path == "/"
+
+
+def test_a_provider_that_says_it_is_another_or_sends_secrets_in_the_clear_is_not_believed(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUTRINO_OIDC_ISSUER", provider.issuer)
+    monkeypatch.setenv("NEUTRINO_OIDC_CLIENT_ID", CLIENT)
+    settings = oidc.settings()
+    assert settings is not None
+    ends = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), "http://idp.example/x")
+    for issuer, words in (("http://idp.example", "says that the issuer is"), ("https://idp.example", "https://")):
+        provider.faults = {ABOUT: JSONResponse({"issuer": issuer} | ends)}
+        with pytest.raises(ProviderFault, match=words) as caught:
+            oidc.Provider(settings).depart("http://here/")
+        assert "NEUTRINO_OIDC_ISSUER" in str(caught.value)
 
 
 @pytest.mark.parametrize("roles", ["ml", "ml=king", "=admin"])
