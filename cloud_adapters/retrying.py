@@ -17,8 +17,7 @@ class RetryingStore:
     """Adds retries to `inner`.
 
     A create whose answer got lost may have happened: the next attempt then meets an object of its own. `put` and
-    `finish_upload` recognise that object and do not report a precondition that they broke themselves: the former by its
-    bytes, the latter by its size alone, because the store has verified the parts that it was put together from.
+    `finish_upload` recognise that object by its bytes, and do not report a precondition that they broke themselves.
     """
 
     def __init__(self, inner: ObjectStore, retry: Retry | None = None) -> None:
@@ -105,7 +104,7 @@ class RetryingStore:
 
         def ours() -> ObjectInfo | None:
             found = self.head(upload.key)
-            return found if found.size == sum(part.size for part in parts) else None
+            return found if self._is_made_of(found, parts) else None
 
         return self._create(attempt, ours)
 
@@ -120,6 +119,19 @@ class RetryingStore:
         stored = bytearray(info.size)
         self.read_into(key, memoryview(stored), etag=info.etag)
         return info if stored == data else None
+
+    def _is_made_of(self, found: ObjectInfo, parts: Sequence[Part]) -> bool:
+        """Whether the object holds these parts and nothing else. It is read: another writer's may have the same size."""
+        if found.size != sum(part.size for part in parts):
+            return False
+        start = 0
+        for part in parts:
+            piece = bytearray(part.size)
+            self.read_into(found.key, memoryview(piece), start=start, etag=found.etag)
+            if part.fingerprint != self.fingerprint(piece):
+                return False
+            start += part.size
+        return True
 
     def _create(self, attempt: Callable[[], ObjectInfo], ours: Callable[[], ObjectInfo | None]) -> ObjectInfo:
         """Runs `attempt` with retries; after a doubtful failure `ours` tells whether it had worked all the same."""

@@ -14,12 +14,13 @@ import io
 import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 
 import pytest
 
 from cloud_adapters import artifacts
-from cloud_adapters.base import MIB, ObjectStore
+from cloud_adapters.base import MIB, ObjectStore, Part, Upload
 from cloud_adapters.errors import InvalidStore, ObjectNotFound, PreconditionFailed, StoreError
 from cloud_adapters.streams import md5_of, put_stream
 from orchestrator.domain.artifact import Manifest, ManifestFile
@@ -209,6 +210,35 @@ class StoreContract:
         with pytest.raises(ObjectNotFound):
             store.head("parts/aborted")
         store.abort_upload(upload)
+
+    def test_parts_of_two_writers_never_mix(self, store: ObjectStore) -> None:
+        """The second of them finds what the first has not finished yet, and sends other bytes."""
+        if not self.enforces_create_only:
+            pytest.skip("this test server ignores preconditions")
+        contents = [os.urandom(self.part_size + 77) for _ in range(2)]
+        first = store.start_upload("parts/shared", part_size=self.part_size)
+        sent: tuple[list[Part], list[Part]] = ([], [])
+
+        def send(writer: int, upload: Upload, number: int) -> None:
+            with suppress(StoreError):  # the other one has taken it over
+                sent[writer].append(store.put_part(upload, *self._pieces(contents[writer])[number]))
+
+        send(0, first, 0)
+        second = store.find_upload("parts/shared", part_size=self.part_size)
+        assert second is not None
+        for number in (0, 1):
+            send(1, second, number)
+            if not number:
+                send(0, first, 1)
+        finished = 0
+        for upload, parts, content in zip((first, second), sent, contents, strict=True):
+            try:
+                store.finish_upload(upload, parts)
+            except StoreError:
+                continue
+            finished += 1
+            assert read(store, "parts/shared") == content
+        assert finished
 
     def test_parts_with_create_only(self, store: ObjectStore) -> None:
         if not self.enforces_create_only:

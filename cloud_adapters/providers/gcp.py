@@ -153,8 +153,8 @@ class GcsStore(CloudStore):
     def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
         name = f"{self._folder(upload)}{number:05d}"
         checksum = self.checksum(data)
-        self._upload(name, upload.key, data, checksum, create_only=False)
-        return Part(number, len(data), checksum, name)
+        generation = self._upload(name, upload.key, data, checksum, create_only=False).etag
+        return Part(number, len(data), checksum, f"{generation}/{name}")
 
     def list_parts(self, upload: Upload) -> tuple[Part, ...]:
         folder = self._folder(upload)
@@ -162,23 +162,26 @@ class GcsStore(CloudStore):
             found = list(self.client.list_blobs(self.bucket, prefix=folder, **_CALL))
         named = [(blob.name[len(folder) :], blob) for blob in found]
         return tuple(
-            Part(int(name), blob.size, base64.b64decode(blob.crc32c), blob.name)
+            Part(int(name), blob.size, base64.b64decode(blob.crc32c), f"{blob.generation}/{blob.name}")
             for name, blob in sorted(named, key=lambda pair: pair[0])
             if name.isdigit()
         )
 
     def finish_upload(self, upload: Upload, parts: Sequence[Part], *, create_only: bool = False) -> ObjectInfo:
-        names = [part.token for part in parts]
+        """Each component is asked for in the generation that was sent: another writer may have replaced it since."""
+        tokens = [part.token for part in parts]
         level = 0
         with self._control(upload.key):
-            while len(names) > _COMPOSE_LIMIT:
+            while len(tokens) > _COMPOSE_LIMIT:
                 level += 1
-                groups = [names[at : at + _COMPOSE_LIMIT] for at in range(0, len(names), _COMPOSE_LIMIT)]
-                names = [f"{self._folder(upload)}c{level}-{number}" for number in range(len(groups))]
-                for name, group in zip(names, groups, strict=True):
-                    self._compose(name, group)
+                groups = [tokens[at : at + _COMPOSE_LIMIT] for at in range(0, len(tokens), _COMPOSE_LIMIT)]
+                composed = [
+                    self._compose(f"{self._folder(upload)}c{level}-{number}", group)
+                    for number, group in enumerate(groups)
+                ]
+                tokens = [f"{blob.generation}/{blob.name}" for blob in composed]
             blob = self._compose(
-                self.full_key(upload.key), names, **({"if_generation_match": 0} if create_only else {})
+                self.full_key(upload.key), tokens, **({"if_generation_match": 0} if create_only else {})
             )
         self.abort_upload(upload)
         return _info(upload.key, blob)
@@ -191,10 +194,12 @@ class GcsStore(CloudStore):
                 except NotFound:
                     continue  # another process is cleaning up too
 
-    def _compose(self, name: str, parts: list[str], **conditions: Any) -> Any:
+    def _compose(self, name: str, tokens: list[str], **conditions: Any) -> Any:
         blob = self.handle.blob(name)
         blob.content_type = "application/octet-stream"
-        blob.compose([self.handle.blob(part) for part in parts], **conditions, **_FINISH)
+        generations, names = zip(*(token.split("/", 1) for token in tokens), strict=True)
+        sources = [self.handle.blob(one) for one in names]
+        blob.compose(sources, if_source_generation_match=[int(one) for one in generations], **conditions, **_FINISH)
         return blob
 
     def _named(self, key: str, part_size: int) -> Upload:

@@ -78,6 +78,7 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.uri = folder.as_uri()
+        self._uploads = folder / STAGING / "uploads"
 
     def checksum(self, data: Bytes) -> bytes:
         return zlib.crc32(data).to_bytes(4)
@@ -162,16 +163,23 @@ class LocalStore:
         raise StoreError(f"{key}: folders cannot be read through a URL (asked for {seconds} s)")
 
     def start_upload(self, key: str, *, part_size: int) -> Upload:
-        upload = self._upload(key, part_size)
+        for had in self._unfinished(key, part_size):
+            shutil.rmtree(had, ignore_errors=True)
+        upload = self._new_upload(key, part_size)
+        folder = self._upload_folder(upload)
         with _in_our_words(key):
-            folder = self._upload_folder(upload)
-            shutil.rmtree(folder, ignore_errors=True)
             _within(folder, (folder / "data").touch)
         return upload
 
     def find_upload(self, key: str, *, part_size: int) -> Upload | None:
-        upload = self._upload(key, part_size)
-        return upload if (self._upload_folder(upload) / "data").exists() else None
+        """Takes the upload over by giving its folder another name. Whoever had it before finds it gone: of the parts of
+        two writers no object is made."""
+        for had in self._unfinished(key, part_size):
+            upload = self._new_upload(key, part_size)
+            with _in_our_words(key), suppress(FileNotFoundError):  # somebody else was faster
+                had.rename(self._upload_folder(upload))
+                return upload
+        return None
 
     def put_part(self, upload: Upload, number: int, data: Bytes) -> Part:
         if not 0 < len(data) <= upload.part_size:
@@ -273,12 +281,19 @@ class LocalStore:
             with suppress(OSError):  # not empty, or gone already
                 folder.rmdir()
 
-    def _upload(self, key: str, part_size: int) -> Upload:
+    def _unfinished(self, key: str, part_size: int) -> list[Path]:
+        """The folders of unfinished uploads of `key`."""
+        return [had.parent for had in self._uploads.glob(f"{self._upload_name(key, part_size)}-*/data")]
+
+    def _new_upload(self, key: str, part_size: int) -> Upload:
+        return Upload(key, f"{self._upload_name(key, part_size)}-{uuid.uuid4().hex}", part_size)
+
+    def _upload_name(self, key: str, part_size: int) -> str:
         self._path(key)
-        return Upload(key, hashlib.sha256(f"{part_size}/{key}".encode()).hexdigest(), part_size)
+        return hashlib.sha256(f"{part_size}/{key}".encode()).hexdigest()
 
     def _upload_folder(self, upload: Upload) -> Path:
-        return self.folder / STAGING / "uploads" / upload.id
+        return self._uploads / upload.id
 
     def _publish(self, staged: Path, target: Path, key: str, *, create_only: bool) -> ObjectInfo:
         """Makes the synced content of `staged` appear as `target` in one step, durably."""

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from cloud_adapters.addresses import parse_store_uri
-from cloud_adapters.errors import AccessDenied, CorruptObject, PreconditionFailed, Throttled, TransientStoreError
+from cloud_adapters.errors import (
+    AccessDenied,
+    CorruptObject,
+    ObjectNotFound,
+    PreconditionFailed,
+    Throttled,
+    TransientStoreError,
+)
 from cloud_adapters.faults import error_from_body, store_error
 from cloud_adapters.providers.local import LocalStore, open_local
 from cloud_adapters.retry import Retry
@@ -50,6 +57,28 @@ def test_a_create_that_somebody_else_won_is_no_success(folder: LocalStore) -> No
     store = RetryingStore(Flaky(folder, lost=1), QUICK)
     with pytest.raises(PreconditionFailed):
         store.put("once", b"mine", create_only=True)
+
+
+def test_an_upload_that_somebody_else_finished_is_no_success(folder: LocalStore) -> None:
+    """The first answer was lost, the upload is gone, and what lies there has the right size: it is read."""
+    mine, hers = folder.start_upload("key", part_size=4), folder.start_upload("hers", part_size=4)
+    mine_sent, hers_sent = folder.put_part(mine, 1, b"mine"), folder.put_part(hers, 1, b"hers")
+    asked = []
+
+    class Lost(Flaky):
+        def finish_upload(self, *args: Any, **kwargs: Any) -> Any:
+            asked.append(args)
+            if len(asked) == 1:
+                raise TransientStoreError("the answer was lost")
+            raise ObjectNotFound("there is no such upload")
+
+    store = RetryingStore(Lost(folder, lost=0), QUICK)
+    folder.put("key", b"hers")
+    with pytest.raises(ObjectNotFound):
+        store.finish_upload(mine, [mine_sent])
+    asked.clear()
+    folder.put("hers", b"hers")
+    assert store.finish_upload(hers, [hers_sent]).size == 4
 
 
 @pytest.mark.parametrize(
