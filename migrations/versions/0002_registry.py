@@ -39,6 +39,16 @@ def upgrade() -> None:
         "replicas",
         sa.Column("job_id", sa.BigInteger(), nullable=True, comment="the job that writes or checks this copy now"),
     )
+    op.add_column(
+        "replicas",
+        sa.Column(
+            "not_before",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="until when it is neither checked nor mended by itself",
+        ),
+    )
+    op.add_column("replicas", sa.Column("tries", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.execute("UPDATE replicas SET checked_at = verified_at, changed_at = verified_at")
     op.create_foreign_key(op.f("fk_replicas_job_id_jobs"), "replicas", "jobs", ["job_id"], ["id"])
     op.create_check_constraint(
@@ -143,5 +153,5 @@ def downgrade() -> None:
     op.drop_index("ix_replicas_checked", table_name="replicas")
     op.drop_index("ix_replicas_job", table_name="replicas")
     op.drop_index("ix_replicas_unsettled", table_name="replicas")
-    for column in ("job_id", "error", "checked_at", "changed_at", "state"):
+    for column in ("tries", "not_before", "job_id", "error", "checked_at", "changed_at", "state"):
         op.drop_column("replicas", column)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
 
 from cloud_adapters.artifacts import discard, list_keys, read_manifest
 from cloud_adapters.base import ObjectStore, join_key
@@ -17,7 +16,7 @@ from cloud_adapters.registry import open_store
 from cloud_adapters.streams import part_size_for
 from cloud_adapters.transfer import Options
 from orchestrator import settings
-from orchestrator.domain.errors import Conflict, NeutrinoError, ServerUnavailable
+from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 from orchestrator.scheduler.loop import Every
 from orchestrator.store import garbage, replicas, transfers, usage
 from orchestrator.store.garbage import Garbage
@@ -119,18 +118,23 @@ def _abort_uploads(store: ObjectStore, one: Garbage) -> None:
 
 
 def check_next(database: Database) -> None:
-    """Begin to check the copy that was not looked at for longest."""
-    with suppress(Conflict), database.transaction() as connection:
-        if (due := replicas.unchecked(connection, settings.current().verify_days, _CHECKS_AT_ONCE)) is None:
+    """Begin to check, or to mend, the copy that waits for it longest."""
+    with database.transaction() as connection:
+        if (due := replicas.due(connection, settings.current().verify_days, _CHECKS_AT_ONCE)) is None:
             return
-        transfers.check(
-            connection,
-            due.workspace_id,
-            transfers.SYSTEM,
-            artifact_id=due.artifact_id,
-            store=due.store,
-            model=due.model,
-        )
+        try:
+            with connection.begin_nested():
+                transfers.check(
+                    connection,
+                    due.workspace_id,
+                    transfers.SYSTEM,
+                    artifact_id=due.artifact_id,
+                    store=due.store,
+                    model=due.model,
+                )
+        except NeutrinoError as error:
+            log.warning("the copy of %s in %s cannot be checked now: %s", due.model, due.store, error)
+            replicas.put_off(connection, due.artifact_id, due.store)
 
 
 def add_up(database: Database) -> bool:

@@ -60,6 +60,8 @@ replicas = Table(
     ),
     columns.text("error", nullable=True),
     Column("job_id", BigInteger, ForeignKey("jobs.id"), comment="the job that writes or checks this copy now"),
+    Column("not_before", DateTime(timezone=True), comment="until when it is neither checked nor mended by itself"),
+    columns.counter("tries"),
     PrimaryKeyConstraint("artifact_id", "store"),
     UniqueConstraint("store", "prefix"),
     CheckConstraint("state IN ('copying', 'verified', 'stale', 'lost')", name="state_known"),

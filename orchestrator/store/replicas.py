@@ -19,6 +19,9 @@ from orchestrator.domain.transfer import Place
 
 REUSED = 8
 """So many related artifacts are looked through for files that need not be sent again."""
+FIRST_PAUSE = 600
+LONGEST_PAUSE = 7 * 86400
+"""Seconds, after a copy could be neither checked nor mended; each time it is twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def held_by(connection: Connection, job_id: int) -> Any:
 
 _LANDED = """
     UPDATE replicas r SET state = 'verified', verified_at = clock_timestamp(), checked_at = clock_timestamp(),
-      changed_at = clock_timestamp(), error = NULL, job_id = NULL
+      changed_at = clock_timestamp(), error = NULL, job_id = NULL, tries = 0, not_before = NULL
     FROM artifacts c
     WHERE c.id = r.artifact_id AND r.job_id = :job AND r.state IN ('copying', 'lost')
       AND r.store = :store AND r.prefix = :prefix AND c.digest = decode(:digest, 'hex')
@@ -131,7 +134,8 @@ def landed(connection: Connection, job_id: int, copy: ArtifactUpload) -> int | N
 def checked(connection: Connection, job_id: int) -> None:
     """Every byte of the copy that a job was checking is right."""
     statement = """
-        UPDATE replicas SET checked_at = clock_timestamp(), error = NULL, job_id = NULL WHERE job_id = :job
+        UPDATE replicas SET checked_at = clock_timestamp(), error = NULL, job_id = NULL, tries = 0, not_before = NULL
+        WHERE job_id = :job
     """
     connection.execute(text(statement), {"job": job_id})
 
@@ -144,7 +148,8 @@ def lose(connection: Connection, artifact_id: int, store: str, why: str) -> str 
           SELECT state FROM replicas
           WHERE artifact_id = :artifact AND store = :store AND state IN ('verified', 'stale') FOR NO KEY UPDATE
         )
-        UPDATE replicas SET state = 'lost', changed_at = clock_timestamp(), error = :why, job_id = NULL FROM was
+        UPDATE replicas SET state = 'lost', changed_at = clock_timestamp(), error = :why, job_id = NULL,
+          tries = 0, not_before = NULL FROM was
         WHERE artifact_id = :artifact AND store = :store RETURNING was.state
     """
     values = {"artifact": artifact_id, "store": store, "why": why}
@@ -163,9 +168,17 @@ def drop(connection: Connection, artifact_id: int, store: str) -> None:
     connection.execute(text(statement), {"artifact": artifact_id, "store": store})
 
 
+_PUT_OFF = f"""
+    UPDATE replicas SET job_id = NULL, tries = tries + 1,
+      not_before = clock_timestamp() + least({FIRST_PAUSE} * power(2, least(tries, 20)), {LONGEST_PAUSE})
+        * interval '1 second'
+"""
+
+
 def abandon(connection: Connection, job_ids: Collection[int]) -> None:
-    """Jobs have ended without success: copies that they were making were never there, others stay as they were."""
-    statement = """
+    """Jobs have ended without success: copies that they were making were never there, others stay as they were.
+    Those have their turn again after a pause, which grows."""
+    statement = f"""
         WITH undone AS (
           DELETE FROM replicas WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state = 'copying'
           RETURNING store, prefix, artifact_id
@@ -173,7 +186,7 @@ def abandon(connection: Connection, job_ids: Collection[int]) -> None:
           INSERT INTO garbage (store, prefix, artifact_id) SELECT store, prefix, artifact_id FROM undone
           ON CONFLICT DO NOTHING
         )
-        UPDATE replicas SET job_id = NULL WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state <> 'copying'
+        {_PUT_OFF} WHERE job_id = ANY(CAST(:jobs AS bigint[])) AND state <> 'copying'
     """
     connection.execute(text(statement), {"jobs": list(job_ids)})
 
@@ -244,20 +257,41 @@ def throw_artifacts_away(connection: Connection, artifact_ids: Collection[int]) 
     connection.execute(text(statement), {"ids": list(artifact_ids)})
 
 
-_UNCHECKED = """
-    SELECT r.artifact_id, r.store, c.workspace_id, m.name || '@' || v.version AS model
-    FROM replicas r
-    JOIN artifacts c ON c.id = r.artifact_id
-    JOIN model_versions v ON v.artifact_id = c.id
-    JOIN models m ON m.id = v.model_id
-    WHERE r.state = 'verified' AND r.job_id IS NULL
-      AND r.checked_at < clock_timestamp() - :days * interval '1 day'
-      AND (SELECT count(*) FROM replicas o JOIN jobs j ON j.id = o.job_id WHERE j.kind = 'Verify') < :at_once
-    ORDER BY r.checked_at LIMIT 1
+# A store whose jobs do not get on holds up no copy in another one: what is at work is counted per store.
+_MAY_BEGIN = """
+    r.job_id IS NULL AND coalesce(r.not_before <= now(), true)
+    AND (SELECT count(*) FROM replicas o
+         WHERE o.store = r.store AND o.job_id IS NOT NULL AND o.state IN ('verified', 'lost')) < :at_once
+"""
+# `now()`, and not `clock_timestamp()`, because an index is asked about it.
+_DUE = f"""
+    SELECT d.artifact_id, d.store, c.workspace_id, m.name || '@' || v.version AS model FROM (
+      (SELECT 1 AS turn, r.artifact_id, r.store FROM replicas r JOIN artifacts c ON c.id = r.artifact_id
+       WHERE r.state = 'lost' AND {_MAY_BEGIN}
+         AND EXISTS (SELECT FROM replicas g WHERE g.artifact_id = r.artifact_id AND g.state = 'verified')
+         AND (c.kind <> 'checkpoint' OR EXISTS (SELECT FROM jobs j WHERE j.id = c.job_id AND j.finished_at IS NULL))
+       ORDER BY r.changed_at LIMIT 1)
+      UNION ALL
+      (SELECT 2, r.artifact_id, r.store FROM replicas r
+       WHERE r.state = 'verified' AND r.checked_at < now() - :days * interval '1 day' AND {_MAY_BEGIN}
+         AND EXISTS (SELECT FROM model_versions v WHERE v.artifact_id = r.artifact_id)
+       ORDER BY r.checked_at LIMIT 1)
+    ) AS d
+    JOIN artifacts c ON c.id = d.artifact_id
+    LEFT JOIN model_versions v ON v.artifact_id = c.id
+    LEFT JOIN models m ON m.id = v.model_id
+    ORDER BY d.turn LIMIT 1
 """
 
 
-def unchecked(connection: Connection, days: float, at_once: int) -> Any:
-    """The copy of a model that nobody has hashed for longest, if that is longer than so many days and fewer than so
-    many are being checked; else None."""
-    return connection.execute(text(_UNCHECKED), {"days": days, "at_once": at_once}).one_or_none()
+def due(connection: Connection, days: float, at_once: int) -> Any:
+    """The copy that was lost for longest and may be mended from a good one, else that of a model which nobody has
+    hashed for longest, if that is longer than so many days; None when there is neither. Left out are copies with which
+    that has just come to nothing, and stores in which so many are being checked or mended."""
+    return connection.execute(text(_DUE), {"days": days, "at_once": at_once}).one_or_none()
+
+
+def put_off(connection: Connection, artifact_id: int, store: str) -> None:
+    """A copy can be neither checked nor mended now: it has its turn again after a pause, which grows."""
+    statement = f"{_PUT_OFF} WHERE artifact_id = :artifact AND store = :store AND job_id IS NULL"
+    connection.execute(text(statement), {"artifact": artifact_id, "store": store})

@@ -30,8 +30,9 @@ def plane(database_url: str) -> Iterator[Plane]:
 
 
 @pytest.fixture
-def store(plane: Plane, tmp_path: Path) -> RetryingStore:
+def store(plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RetryingStore:
     """The store of the pool."""
+    monkeypatch.setenv("NEUTRINO_FILE_ROOTS", str(tmp_path))
     uri = (tmp_path / "store").as_uri()
     plane.pool(store=uri)
     return open_store(uri)
@@ -120,16 +121,30 @@ def test_a_fault_that_nobody_foresaw_holds_up_nothing_else(plane: Plane, monkeyp
     assert "on fire" in row.error
 
 
+def make_models(plane: Plane, store: RetryingStore, folder: Path, count: int) -> int:
+    """So many versions of a model, with a copy each; returns the worker that made them."""
+    worker = plane.worker()
+    for _ in range(count):
+        attempt = plane.running(worker, command(outputs=Outputs(model="digits")))
+        plane.report(worker, attempt, output=upload(plane, store, folder / "files", attempt, "output"))
+    return worker
+
+
+def begun(plane: Plane, kind: str) -> list[str]:
+    """The models of the jobs of a kind, in the order in which they came to be."""
+    rows = plane.sql("SELECT document #>> '{spec,model}' AS model FROM jobs WHERE kind = :kind ORDER BY id", kind=kind)
+    return [row.model for row in rows]
+
+
+def later(plane: Plane) -> None:
+    """Let all pauses be over."""
+    plane.sql("UPDATE replicas SET not_before = clock_timestamp() - interval '1 second' WHERE not_before IS NOT NULL")
+
+
 def test_the_copy_of_a_model_that_was_not_looked_at_for_longest_is_checked(
     plane: Plane, store: RetryingStore, tmp_path: Path
 ) -> None:
-    worker = plane.worker()
-    for _ in range(3):
-        plane.submit(command(outputs=Outputs(model="digits")))
-        plane.dispatch()
-        (lease,) = plane.claim(worker)
-        attempt = decode_attempt(lease.attempt)
-        plane.report(worker, attempt, output=upload(plane, store, tmp_path / "files", attempt, "output"))
+    make_models(plane, store, tmp_path, 3)
     janitor.check_next(plane.database)
     assert plane.sql("SELECT FROM jobs WHERE kind = 'Verify'") == []
     plane.sql("UPDATE replicas SET checked_at = clock_timestamp() - (artifact_id % 1000) * interval '1 day'")
@@ -139,3 +154,56 @@ def test_the_copy_of_a_model_that_was_not_looked_at_for_longest_is_checked(
         "SELECT user_name, document #>> '{spec,model}' AS model FROM jobs WHERE kind = 'Verify' ORDER BY id"
     )
     assert [(row.user_name, row.model) for row in checks] == [("neutrino", "digits@3"), ("neutrino", "digits@2")]
+
+
+def test_a_store_that_refuses_or_whose_workers_are_gone_holds_up_no_other_check(
+    plane: Plane, store: RetryingStore, tmp_path: Path
+) -> None:
+    worker = make_models(plane, store, tmp_path, 5)
+    age = "(SELECT 100 + max(id) - artifact_id FROM artifacts) * interval '1 day'"
+    plane.sql(f"UPDATE replicas SET checked_at = clock_timestamp() - {age}")
+    away = "UPDATE replicas SET store = 'gs://away' WHERE artifact_id IN (SELECT min(id) + :n FROM artifacts)"
+    for number in range(3):
+        plane.sql(away, n=number)
+    for _ in range(4):
+        janitor.check_next(plane.database)
+    assert begun(plane, "Verify") == ["digits@1", "digits@2", "digits@4", "digits@5"], "two in each store"
+
+    plane.dispatch()
+    for lease in plane.claim(worker, 4):
+        plane.report(worker, decode_attempt(lease.attempt), Reason.STORE_REFUSED)
+    (row,) = plane.sql("SELECT count(*) AS n, min(tries) AS tries FROM replicas WHERE not_before > clock_timestamp()")
+    assert (row.n, row.tries) == (2, 1)
+    janitor.check_next(plane.database)
+    assert len(begun(plane, "Verify")) == 4, "what was refused has a pause"
+    later(plane)
+    janitor.check_next(plane.database)
+    assert begun(plane, "Verify")[4:] == ["digits@4"]
+
+
+def test_a_copy_that_could_not_be_mended_is_mended_later(plane: Plane, store: RetryingStore, tmp_path: Path) -> None:
+    worker = make_models(plane, store, tmp_path, 1)
+    plane.sql(
+        "INSERT INTO replicas (artifact_id, store, prefix, state) SELECT id, :store, 'copy', 'lost' FROM artifacts",
+        store=(tmp_path / "other").as_uri(),
+    )
+    for tries in (1, 2):
+        janitor.check_next(plane.database)
+        janitor.check_next(plane.database)
+        assert begun(plane, "Transfer") == ["digits@1"] * tries
+        plane.dispatch()
+        (lease,) = plane.claim(worker)
+        assert lease.order is not None
+        assert lease.order.mend
+        plane.report(worker, decode_attempt(lease.attempt), Reason.STORE_REFUSED)
+        janitor.check_next(plane.database)
+        later(plane)
+    janitor.check_next(plane.database)
+    plane.dispatch()
+    (lease,) = plane.claim(worker)
+    assert lease.order is not None
+    landed = ArtifactUpload(digest=lease.order.digest, size=7, files=1, **lease.order.target.model_dump())
+    plane.report(worker, decode_attempt(lease.attempt), output=landed)
+    assert [tuple(row) for row in plane.sql("SELECT state, tries, not_before FROM replicas")] == [
+        ("verified", 0, None)
+    ] * 2
