@@ -10,13 +10,13 @@ import contextlib
 import os
 import tempfile
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloud_adapters.artifacts import open_verified, read_manifest
 from cloud_adapters.base import join_key
 from cloud_adapters.errors import ObjectNotFound
+from cloud_adapters.transfer.crew import Crew
 from cloud_adapters.transfer.flow import Flow, Options
 from cloud_adapters.transfer.parts import pump
 from orchestrator.domain.artifact import Manifest, ManifestFile
@@ -67,6 +67,7 @@ def fetch(
     """
     manifest = _expect(store, prefix, expected)
     flow = Flow(options or Options(), manifest.size, len(manifest.files), None, cancel or threading.Event())
+    store = flow.with_patience(store)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         staged = Path(temporary) / "files"
@@ -80,15 +81,7 @@ def fetch(
             if held is None or not _had(flow, held, target):
                 _bring(flow, Held(store, prefix, file), target)
 
-        with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="fetch") as pool:
-            futures = [pool.submit(one, file) for file in manifest.files]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if any(future.done() and future.exception() for future in futures):
-                    flow.failed.set()  # what has not begun is not begun
-            for future in sorted(futures, key=lambda future: not future.done()):
-                future.result()
+        Crew(one, manifest.files, _FILES_AT_ONCE, flow.failed).run()
         staged.replace(folder)
     return manifest
 

@@ -18,11 +18,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`attempts` in all; waits are drawn from 0 to `base_s`·2ⁿ seconds, never above `cap_s`."""
+    """`attempts` in all; waits are drawn from 0 to `base_s`·2ⁿ seconds, never above `cap_s`. `wait` sits them out; what
+    it raises ends it all."""
 
     attempts: int = 8
     base_s: float = 0.1
     cap_s: float = 10.0
+    wait: Callable[[float], object] = time.sleep
 
     def call(self, operation: Callable[[], T], *, on_retry: Callable[[StoreError], None] | None = None) -> T:
         """The result of `operation`; the last error when all attempts failed or trying again cannot help."""
@@ -35,5 +37,5 @@ class Retry:
                 if on_retry:
                     on_retry(error)
                 advised = float(error.details.get("retry_after") or 0)
-            time.sleep(min(self.cap_s, max(advised, random.uniform(0, self.base_s * 2**attempt))))  # noqa: S311
+            self.wait(min(self.cap_s, max(advised, random.uniform(0, self.base_s * 2**attempt))))  # noqa: S311
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -28,27 +28,33 @@ class Crew(Generic[Item]):
     Only one thread of Python runs at a time, so threads that need not wait are in each other's way: 64 of them take a
     third more of the processor than 8 for the same files. Over a distance each of them waits nearly all the time, and
     none is too many. So a few begin, and others join while the processor has time to spare.
+
+    `stop` is set when one of them fails, or when Ctrl-C ends the wait for them: nothing is begun then, and what is at
+    work may look at it.
     """
 
-    def __init__(self, work: Callable[[Item], None], items: Iterable[Item], most: int) -> None:
+    def __init__(self, work: Callable[[Item], None], items: Iterable[Item], most: int, stop: threading.Event) -> None:
         self._work = work
         self._items = deque(items)
         self._most = max(1, most)
         self._members: list[Future[None]] = []
-        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+        self._stop = stop
 
     def run(self) -> None:
-        """Returns when all is done. A failure ends it; it is raised when nobody is at work any more."""
+        """Returns when all is done. A failure ends it; the first is raised when nobody is at work any more."""
         with _old_objects_set_aside(), ThreadPoolExecutor(self._most, thread_name_prefix="files") as pool:
             try:
                 self._grow_to(_FIRST, pool)
                 while self._items and len(self._members) < self._most and not self._stop.is_set():
                     if self._has_time_to_spare():
                         self._grow_to(_TIMES * len(self._members), pool)
-                for member in self._members:
-                    member.result()
-            finally:  # also when Ctrl-C ends the wait: what has not begun is not begun
+                wait(self._members)
+            except BaseException:
                 self._stop.set()
+                raise
+        if self._failures:
+            raise self._failures[0]
 
     def _has_time_to_spare(self) -> bool:
         """Looks at this process for a moment, or until a failure ends the work."""
@@ -64,9 +70,9 @@ class Crew(Generic[Item]):
         try:
             while not self._stop.is_set() and (item := self._next()) is not None:
                 self._work(item)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, `run` raises it
+            self._failures.append(error)
             self._stop.set()
-            raise
 
     def _next(self) -> Item | None:
         with suppress(IndexError):

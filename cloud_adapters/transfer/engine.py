@@ -64,6 +64,7 @@ def transfer(
     if digest is not None and manifest.digest != digest:
         raise CorruptArtifact(f"The manifest at {source_prefix} has digest {manifest.digest}, not {digest}.")
     flow = Flow(options or Options(), manifest.size, len(manifest.files), on_progress, cancel or threading.Event())
+    source, destination = flow.with_patience(source), flow.with_patience(destination)
     there, known = listed(destination, prefix), reusable(destination, reuse)
     if join_key(prefix, MANIFEST_NAME) in there:
         _refuse_another(destination, prefix, manifest)
@@ -96,6 +97,7 @@ def copy(
     """
     total = sum(info.size for info, _ in files)
     flow = Flow(options or Options(), total, len(files), on_progress, cancel or threading.Event())
+    source, destination = flow.with_patience(source), flow.with_patience(destination)
     there = {}
     for _, key in files if len(files) == 1 else ():
         try:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cloud_adapters.base import MIB
+from cloud_adapters.retrying import RetryingStore
 from orchestrator.domain.errors import NeutrinoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cloud_adapters.base import ObjectStore
+
+_LOOK_SECONDS = 0.1
 
 
 class TransferCancelled(NeutrinoError):
@@ -88,7 +93,7 @@ class Counts:
 @dataclass(slots=True)
 class Flow:
     """The shared state of one transfer; every method may be called from any thread. `cancel` belongs to whoever wants
-    the transfer, `failed` says that a part of it has failed: either ends the rest."""
+    the transfer, `failed` says that a part of it has failed or that Ctrl-C was pressed: either ends the rest."""
 
     options: Options
     total: int
@@ -136,8 +141,22 @@ class Flow:
                 self._used -= size
                 self._room.notify_all()
 
-    def pace(self, size: int) -> None:
-        """Waits until `size` bytes fit the bandwidth limit; raises TransferCancelled."""
+    def wait(self, seconds: float, stop: threading.Event | None = None) -> None:
+        """Waits so long, or until `stop`. Raises TransferCancelled soon after the end of the transfer was wanted."""
+        stop, until = stop or self.failed, time.monotonic() + seconds
+        self.check()
+        while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, _LOOK_SECONDS)):
+            self.check()
+        self.check()
+
+    def with_patience(self, store: ObjectStore) -> ObjectStore:
+        """The store, whose waits between two attempts at the same request end with the transfer."""
+        if not isinstance(store, RetryingStore):
+            return store
+        return RetryingStore(store.inner, replace(store.retry, wait=self.wait))
+
+    def pace(self, size: int, stop: threading.Event | None = None) -> None:
+        """Waits until `size` bytes fit the bandwidth limit, or until `stop`; raises TransferCancelled."""
         self.check()
         if not self.options.bandwidth:
             return
@@ -145,5 +164,4 @@ class Flow:
             now = time.monotonic()
             begin = max(now, self._free_at)
             self._free_at = begin + size / self.options.bandwidth
-        if self.cancel.wait(begin - now):
-            self.check()
+        self.wait(begin - now, stop)

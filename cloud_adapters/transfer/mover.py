@@ -74,7 +74,7 @@ class Mover:
         limit = self._flow.options.part_size
         small = [file for file in files if file.size <= limit]
         large = [file for file in files if file.size > limit]
-        Crew(self._file, small, self._flow.options.small_streams).run()
+        Crew(self._file, small, self._flow.options.small_streams, self._flow.failed).run()
         for file in large:
             self._file(file)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,8 @@ def pump(
     hashing = OrderedHash(md5=md5)
     numbers = iter(range(1, -(-size // part_size) + 1))
     lock = threading.Lock()
-    failed = threading.Event()
+    failed = threading.Event()  # of this object alone: whoever reads it may know another way
+    failures: list[BaseException] = []
 
     def give_up() -> None:
         failed.set()
@@ -116,27 +117,30 @@ def pump(
                     return
                 start = (number - 1) * part_size
                 piece = buffer[: min(part_size, size - start)]
-                flow.pace(len(piece))
+                flow.pace(len(piece), failed)
+                if failed.is_set():
+                    return
                 read_pinned(store, key, piece, start, etag)
                 flow.count(**{kind: len(piece)})
                 hashing.offer(number, piece)
                 if sink:
                     sink(number, piece)
                 hashing.wait_for(number)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised below
+            failures.append(error)
             give_up()
-            raise
 
     streams = max(1, min(flow.options.streams, flow.options.memory // part_size, -(-size // part_size)))
     with flow.memory(streams * part_size), ThreadPoolExecutor(streams, thread_name_prefix="parts") as pool:
         futures = [pool.submit(stream) for _ in range(streams)]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            wait(futures)
         except BaseException:  # Ctrl-C: the streams end with the part that they are at
+            flow.failed.set()
             give_up()
             raise
-        for future in futures:
-            future.result()
+    if failures:
+        raise failures[0]
     return hashing.digests()
 
 

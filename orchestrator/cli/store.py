@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -137,13 +140,26 @@ def _price(cost: EgressPrice) -> str:
 
 @contextmanager
 def _moving(what: str) -> Iterator[Any]:
-    """Shows progress; Ctrl-C tells how to go on."""
+    """Shows progress. Ctrl-C lets what is under way end, which a store that is silent may hold up; once more does not
+    wait for that."""
+    before = signal.signal(signal.SIGINT, _interrupted)
     try:
         with transfer_bar(what.partition("?")[0].rstrip("/").rpartition("/")[2] or what) as show:
             yield show
-    except KeyboardInterrupt:
-        note("Interrupted. The same command goes on from here.")
-        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(*_: object) -> None:
+    signal.signal(signal.SIGINT, _end_at_once)
+    note("Interrupted. The same command goes on from here. (Ctrl-C once more does not wait for what is under way.)")
+    raise KeyboardInterrupt
+
+
+def _end_at_once(*_: object) -> None:
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\n")  # the bar has hidden the cursor
+    os._exit(130)
 
 
 def _done(report: Report) -> None:

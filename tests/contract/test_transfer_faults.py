@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import random
@@ -24,7 +25,7 @@ from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from cloud_adapters.retry import Retry
 from cloud_adapters.retrying import RetryingStore
-from cloud_adapters.transfer import Options, TransferCancelled, transfer
+from cloud_adapters.transfer import Options, Progress, TransferCancelled, copy, transfer
 from orchestrator.domain.artifact import MANIFEST_NAME
 from orchestrator.domain.errors import CorruptArtifact
 from tests.contract.conftest import Servers
@@ -316,6 +317,52 @@ def test_cancelled_and_started_again(broken_destination: Pair, folder: Path) -> 
     assert nothing_visible(destination, faults)
     again = transfer(source, "from", destination, "to", options=options)
     assert again.counts.sent == manifest.size - PART - 10 * 30_000, "the part and the small files that landed stay"
+
+
+def test_ctrl_c_ends_a_transfer_that_waits_for_its_pace(tmp_path: Path) -> None:
+    """All files but the first few would take hours; the large one, too, of which one part would have to wait."""
+    source = open_store((tmp_path / "source").as_uri(), file_roots=[tmp_path])
+    for number in range(40):
+        source.put(f"from/{number:02d}", bytes(1000))
+    files = [(info, info.key) for info in source.list("from")]
+    destination = open_store((tmp_path / "destination").as_uri(), file_roots=[tmp_path])
+
+    def press(_: Progress) -> None:
+        if not pressed.is_set():
+            pressed.set()
+            _thread.interrupt_main()
+
+    pressed = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        copy(source, files, destination, options=Options(bandwidth=1), on_progress=press)
+    pressed.clear()
+    source.put("large", bytes(MIB))
+    with pytest.raises(KeyboardInterrupt):
+        copy(
+            source, [(source.head("large"), "large")], destination,
+            options=Options(bandwidth=1, part_size=MIB // 4), on_progress=press,
+        )  # fmt: skip
+    assert len(list(destination.list("from"))) < 3
+
+
+def test_no_wait_for_another_attempt_outlives_the_transfer(broken_destination: Pair, folder: Path) -> None:
+    """The store is busy, and would be asked again in hours; meanwhile the transfer is cancelled, or fails elsewhere."""
+    source, destination, faults = broken_destination
+    artifacts.publish(source, "from", folder)
+    destination.retry = Retry(base_s=10_000, cap_s=10_000)
+    cancel = threading.Event()
+
+    def busy_until_cancelled(_: Exchange) -> Verdict:
+        cancel.set()
+        return Verdict(503)
+
+    faults.before = busy_until_cancelled
+    with pytest.raises(TransferCancelled):
+        transfer(source, "from", destination, "to", options=replace(OPTIONS, trust_store=False), cancel=cancel)
+    first = iter([Verdict(503)])
+    faults.before = lambda exchange: next(first, Verdict(507, "QuotaExceeded")) if len(exchange.body) > 10_000 else None
+    with pytest.raises(StoreFull):
+        transfer(source, "from", destination, "to", options=replace(OPTIONS, trust_store=False))
 
 
 def test_a_manifest_that_lies(broken_destination: Pair, folder: Path) -> None:

@@ -12,9 +12,9 @@ from cloud_adapters.transfer.crew import Crew
 
 def test_everything_is_done_once() -> None:
     done: list[int] = []
-    Crew(done.append, range(1000), 16).run()
+    Crew(done.append, range(1000), 16, threading.Event()).run()
     assert sorted(done) == list(range(1000))
-    Crew(done.append, [], 16).run()
+    Crew(done.append, [], 16, threading.Event()).run()
     assert len(done) == 1000
 
 
@@ -25,13 +25,13 @@ def test_others_are_brought_in_while_all_wait() -> None:
     def work(_: int) -> None:
         together.wait(timeout=60)
 
-    Crew(work, range(30), 64).run()
+    Crew(work, range(30), 64, threading.Event()).run()
     assert not together.broken
 
 
 def test_the_collector_is_spared_old_objects_until_the_end() -> None:
     set_aside: list[int] = []
-    Crew(lambda _: set_aside.append(gc.get_freeze_count()), range(3), 2).run()
+    Crew(lambda _: set_aside.append(gc.get_freeze_count()), range(3), 2, threading.Event()).run()
     assert min(set_aside) > 0
     assert gc.get_freeze_count() == 0
 
@@ -39,7 +39,7 @@ def test_the_collector_is_spared_old_objects_until_the_end() -> None:
 def test_a_program_that_set_its_objects_aside_keeps_them_there() -> None:
     gc.freeze()
     try:
-        Crew(lambda _: None, range(3), 2).run()
+        Crew(lambda _: None, range(3), 2, threading.Event()).run()
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
@@ -55,5 +55,5 @@ def test_a_failure_ends_it() -> None:
         threading.Event().wait(0.001)
 
     with pytest.raises(ValueError, match="3"):
-        Crew(work, range(10_000), 4).run()
+        Crew(work, range(10_000), 4, threading.Event()).run()
     assert len(begun) < 10_000
