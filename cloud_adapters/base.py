@@ -73,8 +73,8 @@ class Reader(Protocol):
     """A stream of one object's bytes; a body that ends early raises TransientStoreError, never looks complete."""
 
     @property
-    def size(self) -> int:
-        """Bytes that this stream will give in all."""
+    def size(self) -> int | None:
+        """Bytes that this stream will give in all; None when the store has not told, as with a chunked answer."""
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fills the front of `buffer` and returns how many bytes; 0 at the end."""
@@ -155,7 +155,11 @@ def check_key(key: str) -> str:
     segments = key.split("/")
     if not key or key.startswith("/") or any(segment in {".", ".."} for segment in segments):
         raise InvalidStore(f"{key!r} is not a key inside a store", hint="Use a relative path without '..'.")
-    if "" in segments or any(ord(char) < 32 or ord(char) == 127 for char in key) or len(key.encode()) > 1024:
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as error:  # how Python shows a file's name that is not UTF-8
+        raise InvalidStore(f"{key!r} is not a key: it is not UTF-8", hint="Give the file another name.") from error
+    if "" in segments or any(ord(char) < 32 or ord(char) == 127 for char in key) or size > 1024:
         raise InvalidStore(f"{key!r} is not a key that every store keeps unchanged")
     return key
 

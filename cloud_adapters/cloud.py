@@ -59,6 +59,9 @@ class CloudStore(ABC):
         if headers and response.status != 206:
             response.close()
             raise TransientStoreError(f"{key}: the store sent the whole object instead of a range")
+        if not response.ends_itself:
+            response.close()
+            raise TransientStoreError(f"{key}: the store does not tell where the object ends")
         return response
 
     def read_into(self, key: str, buffer: memoryview, *, start: int = 0, etag: str | None = None) -> None:

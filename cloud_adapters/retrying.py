@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Reader, Upload
+from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Reader, Upload
 from cloud_adapters.errors import PreconditionFailed, StoreError, TransientStoreError
 from cloud_adapters.retry import Retry
 
@@ -121,7 +121,7 @@ class RetryingStore:
         return info if stored == data else None
 
     def _is_made_of(self, found: ObjectInfo, parts: Sequence[Part]) -> bool:
-        """Whether the object holds these parts and nothing else. It is read: another writer's may have the same size."""
+        """Whether the object holds these parts and no more. It is read: another writer's may have the same size."""
         if found.size != sum(part.size for part in parts):
             return False
         start = 0
@@ -150,6 +150,8 @@ def read_whole(store: ObjectStore, key: str, *, most: int) -> bytearray | None:
 
     def attempt() -> bytearray | None:
         with bare(store).open(key) as reader:
+            if reader.size is None:
+                return _to_the_end(reader, most)
             if reader.size > most:
                 return None
             data = bytearray(reader.size)
@@ -162,6 +164,16 @@ def read_whole(store: ObjectStore, key: str, *, most: int) -> bytearray | None:
         return data
 
     return (store.retry if isinstance(store, RetryingStore) else Retry()).call(attempt)
+
+
+def _to_the_end(reader: Reader, most: int) -> bytearray | None:
+    """All bytes of a stream that does not tell how many there are; None for more than `most`."""
+    data, step = bytearray(), memoryview(bytearray(MIB))
+    while got := reader.readinto(step):
+        data += step[:got]
+        if len(data) > most:
+            return None
+    return data
 
 
 def bare(store: ObjectStore) -> ObjectStore:

@@ -190,7 +190,8 @@ def _close_all(connections: list[_Connection]) -> None:
 
 
 class Response:
-    """An answer. Its connection is kept for the next request once the body was read to its end."""
+    """An answer. Its connection is kept for the next request once the body was read to its end. `size` is that of the
+    body, None where it was not told; a body that does not `ends_itself` may be cut short without a sign."""
 
     def __init__(self, wire: Wire, connection: _Connection, method: str) -> None:
         self._wire = wire
@@ -213,7 +214,8 @@ class Response:
             self._left = 0
         elif "content-length" in self.headers:
             self._left = _length(self.headers["content-length"], 10)
-        self.size = self._left or 0
+        self.size = None if self._chunked else self._left
+        self.ends_itself = self._chunked or self._left is not None
         if self._left == 0 and not self._chunked:
             self._finish()
 

@@ -26,12 +26,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do instead of passing an exchange on: answer `status`, cut the answer, or say nothing at all."""
+    """What to do instead of passing an exchange on: answer `status`, cut the answer, or say nothing at all; or send the
+    answer `chunked`, without its length."""
 
     status: int = 0
     code: str = ""
     cut: bool = False
     stall: bool = False
+    chunked: bool = False
 
 
 Before = Callable[[Exchange], Verdict | None]
@@ -84,18 +86,24 @@ class _Handler(BaseHTTPRequestHandler):
         if verdict and verdict.stall:
             self.refuse(verdict)
         else:
-            self.answer(exchange, response, cut=verdict is not None and verdict.cut)
+            self.answer(exchange, response, verdict or Verdict())
 
-    def answer(self, exchange: Exchange, response: http.client.HTTPResponse, *, cut: bool) -> None:
+    def answer(self, exchange: Exchange, response: http.client.HTTPResponse, verdict: Verdict) -> None:
         self.send_response_only(response.status)
         for name, value in response.getheaders():
             if name.lower() not in {"transfer-encoding", "content-length", "connection", "keep-alive"}:
                 self.send_header(name, value)
-        size = response.getheader("Content-Length") if self.command == "HEAD" else str(len(exchange.answer))
-        self.send_header("Content-Length", size or "0")
+        body = bytes(exchange.answer)
+        if verdict.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            pieces = [piece for piece in (body[:7], body[7:]) if piece]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+        else:
+            size = response.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
+            self.send_header("Content-Length", size or "0")
         self.end_headers()
-        self.wfile.write(exchange.answer[: len(exchange.answer) // 2] if cut else exchange.answer)
-        self.close_connection = self.close_connection or cut
+        self.wfile.write(body[: len(body) // 2] if verdict.cut else body)
+        self.close_connection = self.close_connection or verdict.cut
 
     def refuse(self, verdict: Verdict) -> None:
         if verdict.stall:

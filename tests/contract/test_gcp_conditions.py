@@ -51,7 +51,7 @@ def test_a_component_that_another_writer_has_replaced_is_not_taken(running: Serv
         bucket = exchange.path.split("/b/")[1].split("/")[0]
         for source in json.loads(exchange.body)["sourceObjects"]:
             about = f"{origin}/storage/v1/b/{bucket}/o/{quote(source['name'], safe='')}"
-            with urllib.request.urlopen(about, timeout=20) as answer:  # noqa: S310 - the emulator
+            with urllib.request.urlopen(about, timeout=20) as answer:
                 generation = json.load(answer)["generation"]
             if str(source["objectPreconditions"]["ifGenerationMatch"]) != str(generation):
                 return Verdict(412)

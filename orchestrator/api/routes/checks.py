@@ -11,6 +11,7 @@ from fastapi import APIRouter
 
 from cloud_adapters.base import ObjectStore
 from cloud_adapters.errors import AccessDenied, ObjectNotFound
+from cloud_adapters.retrying import read_whole
 from orchestrator.api.auth import Submitter
 from orchestrator.api.dependencies import Db
 from orchestrator.api.outside import apart, reach
@@ -69,11 +70,9 @@ def _look(wanted: StoreView) -> StoreCheck:
         except AccessDenied as error:
             _reach(store, key)
             return StoreCheck(**done, can_read=True, can_write=False, fault=error.message, hint=error.hint)
-        with store.open(key) as reader:
-            came = bytearray(reader.size)
-            filled = reader.readinto(memoryview(came))
+        came = read_whole(store, key, most=len(_CONTENT))
         store.delete(key)
-        if bytes(came[:filled]) != _CONTENT:
+        if came is None or bytes(came) != _CONTENT:
             return StoreCheck(
                 **done, can_read=False, can_write=True, fault="It gives back other bytes than were written."
             )

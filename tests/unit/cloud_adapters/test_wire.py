@@ -11,6 +11,8 @@ import pytest
 
 from cloud_adapters import wire
 from cloud_adapters.errors import TransientStoreError
+from cloud_adapters.registry import open_store
+from cloud_adapters.retrying import bare
 from cloud_adapters.wire import Wire
 
 
@@ -109,3 +111,11 @@ def test_a_chunked_body(peer: Peer) -> None:
     for _ in range(2):
         assert connections.send("GET", "/", {}).read() == b"hello"
     assert len(peer.connections) == 1
+
+
+def test_a_body_of_which_nobody_tells_where_it_ends_is_no_object(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    peer.answer = b"HTTP/1.1 200 OK\r\n\r\nhalf of"
+    with pytest.raises(TransientStoreError, match="where the object ends"):
+        bare(open_store(f"s3://bucket?endpoint={peer.origin}")).open("key")
