@@ -170,6 +170,7 @@ def job(
     retries: int = ...,
     timeout: str | float | None = ...,
     include: Iterable[str] = ...,
+    inputs: Mapping[str, str] | None = ...,
     env: Mapping[str, str] | None = ...,
     labels: Mapping[str, str] | None = ...,
     placement: Placement | PlacementFields | None = ...,
@@ -187,6 +188,7 @@ def job(
     retries: int = 0,
     timeout: str | float | None = None,
     include: Iterable[str] = (),
+    inputs: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     placement: Placement | PlacementFields | None = None,
@@ -195,13 +197,14 @@ def job(
     """Turn a function into a job.
 
     `include` names the other files it needs, as paths or patterns relative to its own file; no other file
-    is taken. `retries` counts the job's own errors, `timeout` is in seconds or written as `1h30m`, `model`
-    registers what the function leaves behind as the next version of that model.
+    is taken. `inputs` names the models and artifacts that it reads, such as `{"base": "model://digits@3"}`.
+    `retries` counts the job's own errors, `timeout` is in seconds or written as `1h30m`, `model` registers what
+    the function leaves behind as the next version of that model.
     Raises InvalidSpec for a value that no job can have.
     """
     wanted = {"gpu": gpu, "cpu": cpu, "memory": memory, "nodes": nodes}
     resources: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
-    given: dict[str, Any] = {"timeout": timeout, "env": env, "labels": labels, "placement": placement}
+    given: dict[str, Any] = {"timeout": timeout, "inputs": inputs, "env": env, "labels": labels, "placement": placement}
     fields = {key: value for key, value in given.items() if value is not None}
     fields |= {"resources": Resources(**resources), "retry": Retry(max=retries), "outputs": Outputs(model=model)}
     options = Options(name=name, include=tuple(include), fields=fields)

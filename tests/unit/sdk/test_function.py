@@ -223,6 +223,8 @@ def test_a_function_inside_a_function_cannot_be_found_elsewhere(module: ModuleTy
 def test_a_wrong_option_is_refused_where_it_is_written() -> None:
     with pytest.raises(InvalidSpec, match="GPU"):
         nu.job(gpu="4x T4")
+    with pytest.raises(nu.InvalidSpec, match=r"spec\.inputs\.base"):
+        nu.job(inputs={"base": "digits"})
     with pytest.raises(InvalidSpec, match="duration"):
         nu.job(timeout="soon")
 
