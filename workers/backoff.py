@@ -14,9 +14,10 @@ _FIRST, _CEILING = 0.1, 5.0
 
 
 class Backoff:
-    """Doubles from 0.1 s to 5 s, with full jitter so that the workers of a cluster do not come back in step.
+    """Doubles from 0.1 s to 5 s; of each pause at least half, and the rest by chance, so that the workers of a cluster
+    do not come back in step.
 
-    Source of the jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    Source ("equal jitter"): https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
 
     def __init__(self) -> None:

@@ -114,7 +114,7 @@ def exchange(
 
     Every call may be repeated: GET, PUT and DELETE by nature, POST by its idempotency key.
     Raises the error that the answer describes, or ServerUnavailable.
-    Source of the jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    Source of the jitter ("equal jitter"): https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
     last = (yield Patience()) if retries is None else retries
     for attempt in range(last + 1):
