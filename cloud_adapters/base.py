@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 Bytes = bytes | bytearray | memoryview
+PRIVATE = ".neutrino"
+"""The folder, in a store or in any folder of it, in which what is unfinished lies. No listing shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class ObjectStore(Protocol):
 
     def head(self, key: str) -> ObjectInfo: ...
 
-    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page: ...
+    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+        """Objects whose keys begin with `prefix`, without what `is_hidden`; a page may be empty, and not the last."""
 
     def delete(self, key: str) -> None:
         """Removes the object; one that does not exist is no error."""
@@ -149,6 +152,10 @@ class ObjectStore(Protocol):
 
     def abort_upload(self, upload: Upload) -> None: ...
 
+    def sweep(self, *, before: float) -> int:
+        """Removes what lies here and is in no listing, if it was last written `before` (in seconds since 1970):
+        unfinished uploads, and what else `is_hidden`; returns how many. A store may keep what it drops by itself."""
+
 
 def check_key(key: str) -> str:
     """The key, or InvalidStore for one that some store would not keep as it is, or that climbs out of its folder."""
@@ -162,6 +169,12 @@ def check_key(key: str) -> str:
     if "" in segments or any(ord(char) < 32 or ord(char) == 127 for char in key) or size > 1024:
         raise InvalidStore(f"{key!r} is not a key that every store keeps unchanged")
     return key
+
+
+def is_hidden(key: str, size: int) -> bool:
+    """Whether no listing shows it: what is below PRIVATE, and the empty objects whose names end with a slash, by which
+    the clouds' own consoles show folders. An empty key is that of the store's own folder."""
+    return f"/{PRIVATE}/" in f"/{key}" or (not size and (not key or key.endswith("/")))
 
 
 def join_key(*parts: str) -> str:

@@ -234,7 +234,7 @@ class Attempt(Execution):
             )
         except LeaseLost:
             self.lose()
-        except (NeutrinoError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the program waits for the answer
             self._feed.add_system(f"The checkpoint at step {request.step} was not stored. {error}")
             request.answer(str(error))
         else:

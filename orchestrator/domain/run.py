@@ -39,6 +39,10 @@ class Run(Protocol):
         """Files written below this folder become the job's artifact when it succeeds."""
 
     @property
+    def scratch_dir(self) -> Path:
+        """A folder for what is needed for a while only: it is removed with the attempt, however that ends."""
+
+    @property
     def resume_dir(self) -> Path | None:
         """A folder with the last committed checkpoint, verified; None when there is none."""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PLAN, WORK, OUTPUT, RESUME, CHANNEL = "plan.json", "work", "output", "resume", "channel"
-INPUTS = "inputs"
+INPUTS, SCRATCH = "inputs", "scratch"
 CHECKPOINTS, DONE, WANTED = "checkpoints", "DONE", "WANTED"
 RUN_DIR, CHECKPOINT_DIR = "NEUTRINO_RUN_DIR", "NEUTRINO_CHECKPOINT_DIR"
 RESUME_DIR, RESUME_STEP = "NEUTRINO_RESUME_DIR", "NEUTRINO_RESUME_STEP"

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.domain.run import Interrupted, Run
-from orchestrator.sdk.plan import CHANNEL, CHECKPOINTS, INPUTS, OUTPUT, RESUME, RUN_DIR, WANTED, Plan
+from orchestrator.sdk.plan import CHANNEL, CHECKPOINTS, INPUTS, OUTPUT, RESUME, RUN_DIR, SCRATCH, WANTED, Plan
 
 _ATOMIC = 4096  # PIPE_BUF of pipe(7): so many bytes arrive in one piece, whoever else writes
 _LONGEST_NAME = 128
@@ -170,6 +170,10 @@ class AttachedRun:
         return Path(self._folder, OUTPUT)
 
     @property
+    def scratch_dir(self) -> Path:
+        return _made(Path(self._folder, SCRATCH))
+
+    @property
     def resume_dir(self) -> Path | None:
         return None if self._plan.resume_step is None else Path(self._folder, RESUME)
 
@@ -240,6 +244,11 @@ def _portions(metrics: dict[str, float | None]) -> Iterator[dict[str, float | No
     yield part
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 class LocalRun:
     """The stand-in outside a job: the same calls, with the terminal and a folder of one's own in place of a
     worker."""
@@ -259,9 +268,11 @@ class LocalRun:
 
     @property
     def output_dir(self) -> Path:
-        folder = self._folder / OUTPUT
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return _made(self._folder / OUTPUT)
+
+    @property
+    def scratch_dir(self) -> Path:
+        return _made(self._folder / SCRATCH)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = "  ".join(f"{name}={value}" for name, value in _checked_metrics(metrics).items())

@@ -52,7 +52,7 @@ def _train_epoch(trainer: Trainer, batches: Batches, run: Run) -> None:
 
 def save_checkpoint(trainer: Trainer, run: Run) -> None:
     """Publish the trainer's state. Returns once it is committed."""
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+    with tempfile.TemporaryDirectory(prefix="checkpoint-", dir=run.scratch_dir) as folder:
         checkpoint.save(trainer.state_dict(), Path(folder))
         run.checkpoint(folder, step=trainer.updates)
 

@@ -75,7 +75,7 @@ class Resumable:
 
     def save(self, run: Run, step: int, position: Mapping[str, Any]) -> None:
         """Publish a checkpoint. Returns once it is committed: a later attempt resumes here."""
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+        with tempfile.TemporaryDirectory(prefix="checkpoint-", dir=run.scratch_dir) as folder:
             checkpoint.save(self.state(position), Path(folder))
             run.checkpoint(folder, step=step)
 

@@ -63,6 +63,31 @@ def test_what_a_program_leaves_in_its_folder_becomes_a_checkpoint_once_it_is_don
     assert plane.attempts[second].resumed is None
 
 
+def test_a_checkpoint_with_a_name_that_no_store_keeps_is_refused_and_the_program_hears_of_it(
+    plane: ControlPlane, workers: Workers
+) -> None:
+    code = """
+import os, orchestrator as nu
+run = nu.run()
+folder = run.scratch_dir / "state"
+folder.mkdir()
+(folder / os.fsdecode(b"caf\\xe9")).write_text("x")
+try:
+    run.checkpoint(folder, 1)
+except RuntimeError as error:
+    print(error)
+left = os.environ["NEUTRINO_CHECKPOINT_DIR"] + "/2"
+os.rename(folder, left)
+open(left + "/DONE", "w").close()
+"""
+    attempt = plane.submit(Command(name="n", command=("python", "-c", code)))
+    workers.start()
+    assert plane.report_of(attempt).reason is Reason.SUCCEEDED
+    assert _steps(plane, attempt) == []
+    assert "is not a key: it is not UTF-8" in plane.attempts[attempt].text()[0]
+    assert "The checkpoint at step 2 was not stored." in " ".join(plane.attempts[attempt].text("system"))
+
+
 def test_a_checkpoint_that_cannot_be_had_gives_way_to_the_next_one(
     plane: ControlPlane, workers: Workers, tmp_path: Path
 ) -> None:

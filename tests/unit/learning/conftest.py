@@ -45,6 +45,7 @@ class MemoryRun:
         self.dataset = dataset
         self.inputs: Mapping[str, Path] = {}
         self.output_dir = folder / "output"
+        self.scratch_dir = folder
         self.resume_dir = resume.folder if resume else None
         self.resume_step = resume.step if resume else None
         self.logged: list[tuple[int | None, dict[str, float]]] = []

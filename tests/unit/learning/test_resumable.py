@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from workers.learning import reproducible
+from workers.learning import checkpoint, reproducible
 from workers.learning.errors import InvalidCheckpoint
 from workers.learning.resumable import Resumable
 
@@ -51,6 +52,74 @@ def test_stopped_after_any_batch_and_resumed(new_run: NewRun) -> None:
         resumed = _Training(seed=99)
         resumed.run(new_run({}, resume=saved), STEPS)
         assert resumed.weights() == undisturbed.weights()
+
+
+class _Tied(torch.nn.Module):
+    """Two layers that share their weight, and views of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)
+        self.out.weight = self.into.weight
+        self.register_buffer("first", self.into.weight.detach()[:2])
+        self.register_buffer("flat", self.into.weight.detach().view(16))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.out(self.into(values))
+        return found
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda optimizer: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),  # its best is infinite
+        lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3]),  # its keys are numbers
+    ],
+    ids=["plateau", "steps"],
+)
+def test_common_parts_of_trainings_can_be_saved(new_run: NewRun, schedule: Any) -> None:
+    def training() -> tuple[_Tied, Any, Resumable]:
+        reproducible.seed_generators(3)
+        model = _Tied()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        following = schedule(optimizer)
+        return model, (optimizer, following), Resumable(model, optimizer, following)
+
+    def steps(model: _Tied, parts: Any, first: int, last: int) -> list[Any]:
+        optimizer, following = parts
+        for number in range(first, last):
+            optimizer.zero_grad()
+            loss = model(torch.full((1, 4), float(number + 1))).square().sum()
+            loss.backward()
+            optimizer.step()
+            following.step(*([1.0] if isinstance(following, torch.optim.lr_scheduler.ReduceLROnPlateau) else []))
+        return [optimizer.param_groups[0]["lr"], *(value.tolist() for value in model.state_dict().values())]
+
+    model, parts, resumable = training()
+    run = new_run({})
+    resumable.save(run, 0, {})
+    steps(model, parts, 0, 2)
+    resumable.save(run, 2, {})
+    undisturbed = steps(model, parts, 2, 6)
+    for saved, begin in zip(run.checkpoints, (0, 2), strict=True):
+        model, parts, resumable = training()
+        resumable.resume(new_run({}, resume=saved))
+        assert steps(model, parts, begin, 6) == undisturbed
+
+
+def test_a_tree_reads_back_as_it_was(tmp_path: Path) -> None:
+    state = {
+        "map": {1: "one", 2.5: None}, "marks": [{"tensor": 1}, {"float": "x"}, {"map": []}],
+        "numbers": [float("inf"), float("-inf"), 0.1, -0.0], "empty": torch.zeros(0, 3), "none": torch.zeros(0),
+    }  # fmt: skip
+    checkpoint.save(state, tmp_path)
+    found = checkpoint.load(tmp_path)
+    assert {name: found[name] for name in ("map", "marks", "numbers")} == {
+        name: state[name] for name in ("map", "marks", "numbers")
+    }
+    assert (found["empty"].shape, found["none"].shape) == ((0, 3), (0,))
+    with pytest.raises(TypeError, match="inner/0 is a set"):
+        checkpoint.save({"inner": [{1}]}, tmp_path)
 
 
 def test_a_checkpoint_of_another_training_is_refused(new_run: NewRun) -> None:

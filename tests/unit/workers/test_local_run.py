@@ -36,6 +36,7 @@ def test_outputs_and_checkpoints_are_folders(run: Run, tmp_path: Path) -> None:
     run.checkpoint(made, 3)
     assert (tmp_path / "run/output/model").read_text() == "m"
     assert (tmp_path / "run/checkpoints/3/state").read_text() == "s"
+    assert run.scratch_dir.is_dir()
     assert run.resume_dir is None
     assert run.id == "local"
     assert not run.stopping
