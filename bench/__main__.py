@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from bench import browsing, jobs, limit, listing, memory, seed, versions
+from bench import browsing, jobs, limit, listing, memory, painting, seed, versions
 from bench.figures import Figure, show
 from bench.transfer import __main__ as transfers
 from orchestrator.embedded.stack import Stack
@@ -59,6 +59,7 @@ def main() -> None:
         seed.history(database, workspace_id, chosen.rows)
         figures += listing.figures(stack.url, stack.admin_token, chosen.rows)
         figures += browsing.figures(stack.url, stack.admin_token, chosen.rows)
+        figures += painting.figures(stack.url, stack.admin_token)
         database.close()
     figures.append(versions.figure())
     figures += transfers.figures()
