@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -17,18 +15,11 @@ from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, PodWait, Report
 from orchestrator.domain.spec import Checkpoints, Cloud, Outputs, Placement
 from orchestrator.domain.state import AttemptState, JobState, Reason
-from orchestrator.store import attempts, checkpoints, idempotency, jobs, models, moves, pools, queue, standby, streams
+from orchestrator.store import attempts, checkpoints, jobs, models, moves, pools, queue, standby, streams
 from orchestrator.store.fence import Holder, hold
 from orchestrator.store.notify import WORKERS
+from tests.integration.store.locks import until_blocked
 from tests.integration.store.plane import LEASE, Plane, command, upload
-
-_BLOCKED = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-def _until_blocked(plane: Plane, sessions: int = 1) -> None:
-    """Return when so many sessions of this database wait for a lock."""
-    while plane.sql(_BLOCKED)[0].n < sessions:
-        pass
 
 
 def _report(connection: Connection, worker: int, attempt: AttemptId) -> tuple[str, ...]:
@@ -81,7 +72,7 @@ def test_a_report_that_comes_while_the_reconciler_takes_the_job_is_lost(plane: P
         with plane.database.transaction() as connection:
             assert len(queue.expire_leases(connection, "reconciler")) == 1
             late = threads.submit(report)
-            _until_blocked(plane)
+            until_blocked(plane)
         assert late.result(timeout=120) == (str(attempt),)
     assert plane.state(attempt.job_id) is JobState.QUEUED
     assert plane.attempt(attempt).state == AttemptState.LOST
@@ -113,7 +104,7 @@ def test_an_append_in_flight_is_kept_and_the_attempt_ends_after_it(plane: Plane)
             batch = Append(attempt=str(attempt), seq=1, lines=(LogLine(at=1.0, stream="stdout", text="last words"),))
             assert streams.append(connection, Holder(), [(attempt, batch)]) == []
             ending = threads.submit(lose)
-            _until_blocked(plane)
+            until_blocked(plane)
         assert ending.result(timeout=120) == 1
     assert plane.append(attempt, "too late", seq=2, first_line=2) == [attempt]
     assert len(plane.sql("SELECT FROM log_chunks")) == 1
@@ -149,7 +140,7 @@ def test_heartbeats_and_appends_for_many_attempts_take_their_locks_in_one_order(
         with plane.database.transaction() as connection:
             assert hold(connection, Holder(), [first]) == {first}
             beat = threads.submit(plane.heartbeat, worker, second, first)  # named in the other order
-            _until_blocked(plane)
+            until_blocked(plane)
             assert hold(connection, Holder(), [second]) == {second}
         assert beat.result(timeout=120).lost == ()
 
@@ -184,81 +175,6 @@ def test_twenty_claimers_get_every_job_once(plane: Plane) -> None:
     assert sorted(attempt for attempt, _ in claimed) == sorted(str(AttemptId(job_id, 1)) for job_id in ids)
     for attempt, worker in claimed:
         assert plane.attempt(decode_attempt(attempt)).worker_id == worker
-
-
-def test_fifty_submits_with_one_key_are_one_job_and_one_answer(plane: Plane) -> None:
-    start = threading.Barrier(25, timeout=120)
-
-    def submit(number: int) -> dict[str, Any]:
-        if number < 25:
-            start.wait()
-        with plane.database.transaction() as connection:
-            return idempotency.once(
-                connection,
-                plane.workspace,
-                "one-key",
-                b"request",
-                lambda: {"ids": jobs.submit(connection, plane.workspace, "ada", [command()])},
-            )
-
-    with ThreadPoolExecutor(25) as threads:
-        answers = list(threads.map(submit, range(50)))
-    assert answers == [answers[0]] * 50
-    assert [row.id for row in plane.sql("SELECT id FROM jobs")] == answers[0]["ids"]
-
-
-def test_a_key_cannot_be_used_for_another_request(plane: Plane) -> None:
-    with plane.database.transaction() as connection:
-        assert idempotency.once(connection, plane.workspace, "key", b"one", lambda: {"n": 1}) == {"n": 1}
-    with pytest.raises(Conflict, match="'key' was used before"), plane.database.transaction() as connection:
-        idempotency.once(connection, plane.workspace, "key", b"other", lambda: {"n": 2})
-
-
-def test_a_key_belongs_to_a_workspace(plane: Plane) -> None:
-    for workspace in (plane.workspace, plane.workspace + 1):
-        with plane.database.transaction() as connection:
-            answer = idempotency.once(connection, workspace, "key", str(workspace).encode(), lambda: {"at": workspace})  # noqa: B023
-        assert answer == {"at": workspace}
-
-
-def test_an_effect_that_fails_leaves_the_key_free(plane: Plane) -> None:
-    def fail() -> dict[str, Any]:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError), plane.database.transaction() as connection:
-        idempotency.once(connection, plane.workspace, "key", b"one", fail)
-    with plane.database.transaction() as connection:
-        assert idempotency.once(connection, plane.workspace, "key", b"other", lambda: {"n": 2}) == {"n": 2}
-
-
-def test_who_waits_for_a_key_that_is_rolled_back_has_the_effect_itself(plane: Plane) -> None:
-    def second() -> dict[str, Any]:
-        with plane.database.transaction() as connection:
-            return idempotency.once(connection, plane.workspace, "key", b"one", lambda: {"by": "second"})
-
-    with ThreadPoolExecutor(1) as threads:
-        with contextlib.suppress(ZeroDivisionError), plane.database.transaction() as connection:
-            idempotency.once(connection, plane.workspace, "key", b"one", lambda: {"by": "first"})
-            waiting = threads.submit(second)
-            _until_blocked(plane)
-            raise ZeroDivisionError
-        assert waiting.result(timeout=120) == {"by": "second"}
-
-
-def test_without_a_key_every_request_has_its_effect(plane: Plane) -> None:
-    for number in (1, 2):
-        with plane.database.transaction() as connection:
-            assert idempotency.once(connection, plane.workspace, None, b"", lambda: {"n": number}) == {"n": number}  # noqa: B023
-
-
-def test_old_keys_are_forgotten_and_young_ones_are_not(plane: Plane) -> None:
-    for key in ("old", "young"):
-        with plane.database.transaction() as connection:
-            idempotency.once(connection, plane.workspace, key, b"", dict)
-    plane.sql("UPDATE idempotency_keys SET created_at = created_at - interval '49 hours' WHERE key = 'old'")
-    with plane.database.transaction() as connection:
-        assert idempotency.forget_old(connection) == 1
-    assert [row.key for row in plane.sql("SELECT key FROM idempotency_keys")] == ["young"]
 
 
 def test_a_cancel_and_a_claim_at_once_leave_one_outcome(plane: Plane) -> None:
@@ -311,7 +227,7 @@ def test_a_checkpoint_that_is_asked_for_while_a_worker_claims_rings_that_worker(
         with plane.database.transaction() as connection:
             attempts.claim(connection, worker, pools.pool_of(connection, worker), 1, LEASE)
             asking = threads.submit(ask)
-            _until_blocked(plane)
+            until_blocked(plane)
         asking.result(timeout=120)
         assert [bell.payload for bell in bells.notifies(timeout=120, stop_after=1)] == [str(worker)]
     assert plane.attempt(AttemptId(job_id, 1)).asked == "checkpoint"
@@ -332,7 +248,7 @@ def test_a_checkpoint_that_is_superseded_while_its_copy_begins_is_left_out(plane
         with plane.database.transaction() as connection:
             checkpoints.commit(connection, attempt, 2, upload(attempt, plane.workspace, "c2"))
             late = threads.submit(replicate)
-            _until_blocked(plane)
+            until_blocked(plane)
         assert late.result(timeout=120) == 0
     assert replicate() == 1, "the newer one is copied"
 
@@ -350,7 +266,7 @@ def test_a_checkpoint_that_a_job_has_just_begun_to_read_is_not_superseded(plane:
         with plane.database.transaction() as connection:
             jobs.submit(connection, plane.workspace, "ada", [reader])
             committing = threads.submit(commit, 2)
-            _until_blocked(plane)
+            until_blocked(plane)
         committing.result(timeout=120)
     assert [row.artifact_id for row in plane.sql("SELECT artifact_id FROM job_inputs")] == [read]
 
@@ -371,7 +287,7 @@ def test_a_move_and_a_commit_of_a_checkpoint_take_their_locks_in_one_order(plane
         with plane.database.transaction() as connection:
             hold(connection, Holder(worker), [attempt])
             moving = threads.submit(move)
-            _until_blocked(plane)
+            until_blocked(plane)
             connection.execute(text("SELECT FROM artifacts FOR UPDATE NOWAIT"))  # the move has none of them
         assert moving.result(timeout=120) == "gcp"
 
@@ -394,7 +310,7 @@ def test_of_two_moves_and_the_dispatcher_one_gets_the_last_slot(plane: Plane) ->
         with plane.database.transaction() as connection:
             move(attempts_here[0], connection)
             other = threads.submit(move_other)
-            _until_blocked(plane)
+            until_blocked(plane)
             plane.dispatch()
         with pytest.raises(NoPlace, match="gcp is full"):
             other.result(timeout=120)
@@ -416,7 +332,7 @@ def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_
         with plane.database.transaction() as connection:
             connection.execute(lock)
             deleting = threads.submit(delete)
-            _until_blocked(plane)
+            until_blocked(plane)
             (user,) = plane.submit(command(env={"MODEL": "digits@1"}))
         with pytest.raises(Conflict, match=encode("j", user)):
             deleting.result(timeout=120)
@@ -425,7 +341,7 @@ def test_the_jobs_that_may_use_a_version_are_looked_through_without_holding_its_
         with plane.database.transaction() as connection:
             connection.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
             deleting = threads.submit(delete)
-            _until_blocked(plane)
+            until_blocked(plane)
             connection.execute(lock)  # nobody has it
         assert deleting.result(timeout=120) == "digits@1"
 
@@ -439,7 +355,7 @@ def test_what_is_said_waits_for_a_job_without_holding_its_attempt(plane: Plane) 
         with plane.database.transaction() as connection:  # the report of a pod, which takes the job first
             attempts.standing(connection, [attempt.job_id])
             beat = pool.submit(heartbeat, plane.database, said)
-            _until_blocked(plane)
+            until_blocked(plane)
             assert hold(connection, Holder(attempt=attempt), [attempt]) == {attempt}
         assert beat.result(30).lost == ()
     assert plane.job(attempt.job_id).message == "0/3 nodes"
