@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from cloud_adapters.base import check_key, join_key
+from cloud_adapters.base import ObjectInfo, Page, check_key, is_hidden, join_key
 from cloud_adapters.errors import PreconditionFailed, TransientStoreError
 from cloud_adapters.faults import error_from_body
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 20
 FINISH_TIMEOUT_S = 300  # putting a large object together may take the service minutes, in which it says nothing
+_SWEEP_PAGE = 1000
+
+
+class Listed(NamedTuple):
+    """An entry of a listing, and when it was last written, in seconds since 1970."""
+
+    info: ObjectInfo
+    modified: float
 
 
 class CloudStore(ABC):
@@ -44,6 +53,14 @@ class CloudStore(ABC):
     @abstractmethod
     def _get(self, key: str, headers: dict[str, str], etag: str | None) -> Response:
         """A GET of the object's bytes, conditional on `etag` in the provider's way."""
+
+    @abstractmethod
+    def _page(self, prefix: str, token: str | None, limit: int) -> tuple[list[Listed], str | None]:
+        """One page of what there is, hidden or not, and where the next one begins."""
+
+    @abstractmethod
+    def _remove(self, full_key: str) -> None:
+        """Deletes the object with this key inside the bucket; one that does not exist is no error."""
 
     @abstractmethod
     def _control(self, what: str) -> AbstractContextManager[None]:
@@ -74,6 +91,30 @@ class CloudStore(ABC):
                 if not got:
                     raise TransientStoreError(f"{key}: ended after {start + at} bytes")
                 at += got
+
+    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+        found, following = self._page(prefix, token, limit)
+        shown = (one.info for one in found if not is_hidden(one.info.key, one.info.size))
+        return Page(tuple(shown), following)
+
+    def delete(self, key: str) -> None:
+        self._remove(self.full_key(key))
+
+    def sweep(self, *, before: float) -> int:
+        """What is below PRIVATE goes folder by folder, so that an upload is kept whole while parts arrive."""
+        folders = dict[str, list[Listed]]()
+        token: str | None = None
+        while True:
+            found, token = self._page("", token, _SWEEP_PAGE)
+            for one in found:
+                if is_hidden(one.info.key, one.info.size):
+                    folders.setdefault(one.info.key.rpartition("/")[0], []).append(one)
+            if token is None:
+                break
+        idle = [folder for folder in folders.values() if max(one.modified for one in folder) < before]
+        for one in itertools.chain(*idle):
+            self._remove(f"{self._full_prefix('')}{one.info.key}")
+        return sum(len(folder) for folder in idle)
 
     def checked(self, what: str, response: Response) -> Response:
         """The response when it is a success; otherwise its error, with the connection given back."""

@@ -6,6 +6,7 @@ always opened as a store of its own, whose keys are relative to it.
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from urllib.parse import quote, unquote
 
 from cloud_adapters.addresses import parse_store_uri
 from cloud_adapters.artifacts import discard, read_manifest
-from cloud_adapters.errors import InvalidStore, ObjectNotFound
+from cloud_adapters.errors import AccessDenied, InvalidStore, ObjectNotFound
 from cloud_adapters.registry import open_store
+from orchestrator.domain.errors import CorruptArtifact
 
 if TYPE_CHECKING:
     from cloud_adapters.base import ObjectInfo
@@ -49,6 +51,8 @@ class Found(Location):
             return 1
         count = len(self.objects())
         discard(self.store, "")
+        with suppress(AccessDenied):  # who may delete objects may not always look for unfinished uploads
+            self.store.sweep(before=math.inf)
         return count
 
 
@@ -70,17 +74,17 @@ def above(uri: str) -> tuple[str, str]:
 
 
 def find(uri: str) -> Found:
-    """What lies at `uri`. Raises ObjectNotFound when nothing does, and InvalidStore for an address that may not be
-    used."""
+    """What lies at `uri`; a folder whose manifest is none of ours, or is damaged, is a plain one. Raises ObjectNotFound
+    when nothing lies there, and InvalidStore for an address that may not be used."""
     parent, name = above(uri)
     if name and not _is_local_folder(uri):
         store = open_store(parent)
         with suppress(ObjectNotFound):
             return Found(store, name, info=store.head(name))
     store = open_store(uri)
-    with suppress(ObjectNotFound):
+    with suppress(ObjectNotFound, CorruptArtifact):  # any program may call a file of its own `manifest.json`
         return Found(store, manifest=read_manifest(store, ""))
-    if not store.list_page(limit=1).objects:
+    if next(store.list(""), None) is None:
         raise ObjectNotFound(f"There is nothing at {uri}.", hint=f"`neutrino store ls {parent}` shows what there is.")
     return Found(store)
 

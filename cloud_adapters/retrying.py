@@ -111,6 +111,9 @@ class RetryingStore:
     def abort_upload(self, upload: Upload) -> None:
         self.retry.call(lambda: self.inner.abort_upload(upload))
 
+    def sweep(self, *, before: float) -> int:
+        return self.retry.call(lambda: self.inner.sweep(before=before))
+
     def _is_ours(self, key: str, data: Bytes) -> ObjectInfo | None:
         """The object under `key`, when it holds exactly `data`."""
         info = self.head(key)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ import pytest
 from cloud_adapters import artifacts
 from cloud_adapters.base import MIB, ObjectStore, Part, Upload
 from cloud_adapters.errors import InvalidStore, ObjectNotFound, PreconditionFailed, StoreError
+from cloud_adapters.locations import below
+from cloud_adapters.registry import open_store
 from cloud_adapters.streams import md5_of, put_stream
 from orchestrator.domain.artifact import Manifest, ManifestFile
 
@@ -45,6 +48,7 @@ class StoreContract:
     part_size = 5 * MIB
     enforces_create_only = True  # False only for a test server that ignores preconditions
     creates_atomically = True  # False only for a test server that looks first and writes then
+    drops_parts_itself = False  # True where an unfinished upload cannot be swept, because it ends by itself
     honours_limit = True  # False only for a test server that lists everything at once
 
     @pytest.fixture
@@ -249,6 +253,31 @@ class StoreContract:
         with pytest.raises(PreconditionFailed):
             store.finish_upload(upload, [part], create_only=True)
         assert read(store, "parts/taken") == b"first"
+
+    def test_what_is_unfinished_is_in_no_listing_and_is_swept(self, store: ObjectStore) -> None:
+        """Neither from the store's own address nor from the one above, nor one that a dead process left."""
+        inner = open_store(below(store.uri, "sub"))
+        upload = inner.start_upload("large", part_size=self.part_size)
+        inner.put_part(upload, 1, bytes(self.part_size))
+        assert not store.list_page("").objects + inner.list_page("").objects
+        inner.sweep(before=0.0)
+        assert inner.find_upload("large", part_size=self.part_size) is not None
+        inner.sweep(before=math.inf)
+        assert inner.find_upload("large", part_size=self.part_size) is None or self.drops_parts_itself
+
+    def make_folder(self, _store: ObjectStore, _name: str) -> None:
+        """Makes the empty object by which the cloud's console shows a folder; its name ends with a slash."""
+        pytest.skip("this store has none")
+
+    def test_what_consoles_show_as_a_folder_is_no_object(self, store: ObjectStore) -> None:
+        store.put("marked/file", b"x")
+        for name in ("marked/", "marked/deep/"):
+            self.make_folder(store, name)
+        assert [one.key for one in store.list_page("").objects] == ["marked/file"]
+        inner = open_store(below(store.uri, "marked"))
+        assert [one.key for one in inner.list_page("").objects] == ["file"]
+        assert (inner.sweep(before=math.inf), inner.sweep(before=math.inf)) == (2, 0)
+        assert read(store, "marked/file") == b"x"
 
     def test_copy_inside_the_store(self, store: ObjectStore) -> None:
         data = os.urandom(12_345)

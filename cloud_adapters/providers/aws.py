@@ -19,8 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from cloud_adapters.addresses import StoreUri, check_endpoint
-from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload
-from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
+from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Part, Upload
+from cloud_adapters.cloud import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CloudStore, Listed
 from cloud_adapters.errors import AccessDenied, InvalidStore, ObjectNotFound, StoreError, TransientStoreError
 from cloud_adapters.faults import store_error
 from cloud_adapters.signature import signed
@@ -90,18 +90,20 @@ class S3Store(CloudStore):
             found = self.client.head_object(Bucket=self.bucket, Key=self.full_key(key))
         return _info(key, found["ContentLength"], found["ETag"])
 
-    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+    def _page(self, prefix: str, token: str | None, limit: int) -> tuple[list[Listed], str | None]:
         more = {"ContinuationToken": token} if token else {}
         with self._control(self.uri):
             found = self.client.list_objects_v2(
                 Bucket=self.bucket, Prefix=self._full_prefix(prefix), MaxKeys=limit, **more
             )
-        objects = (_info(self._relative(one["Key"]), one["Size"], one["ETag"]) for one in found.get("Contents", []))
-        return Page(tuple(objects), found.get("NextContinuationToken"))
+        return [
+            Listed(_info(self._relative(one["Key"]), one["Size"], one["ETag"]), one["LastModified"].timestamp())
+            for one in found.get("Contents", [])
+        ], found.get("NextContinuationToken")
 
-    def delete(self, key: str) -> None:
-        with self._control(key):
-            self.client.delete_object(Bucket=self.bucket, Key=self.full_key(key))
+    def _remove(self, full_key: str) -> None:
+        with self._control(full_key):
+            self.client.delete_object(Bucket=self.bucket, Key=full_key)
 
     def can_copy_from(self, source: ObjectStore) -> bool:
         return isinstance(source, S3Store) and source.client.meta.endpoint_url == self.client.meta.endpoint_url
@@ -173,8 +175,26 @@ class S3Store(CloudStore):
                     Bucket=self.bucket, Key=self.full_key(upload.key), UploadId=upload.id
                 )
             except ClientError as error:
-                if error.response["Error"].get("Code") != "NoSuchUpload":
-                    raise
+                _unless_gone(error)
+
+    def sweep(self, *, before: float) -> int:
+        """Uploads, too, are as old as the last of their parts."""
+        swept = super().sweep(before=before)
+        where = {"Bucket": self.bucket, "Prefix": self._full_prefix("")}
+        with self._control(self.uri):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(**where)
+            old = [one for page in pages for one in page.get("Uploads", []) if one["Initiated"].timestamp() < before]
+            for one in old:
+                upload = {"Bucket": self.bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
+                pages = self.client.get_paginator("list_parts").paginate(**upload)
+                try:
+                    parts = [part for page in pages for part in page.get("Parts", [])]
+                    if all(part["LastModified"].timestamp() < before for part in parts):
+                        self.client.abort_multipart_upload(**upload)
+                        swept += 1
+                except ClientError as error:
+                    _unless_gone(error)
+        return swept
 
     def _get(self, key: str, headers: dict[str, str], etag: str | None) -> Response:
         return self._send("GET", key, headers=headers | ({"If-Match": etag} if etag else {}))
@@ -216,6 +236,12 @@ class S3Store(CloudStore):
             raise TransientStoreError(f"{what}: {error}") from error
         except RecursionError as error:  # botocore asks where the bucket is, of the endpoint that has just not told
             raise StoreError(f"{what}: the endpoint answers with redirections only.") from error
+
+
+def _unless_gone(error: ClientError) -> None:
+    """Raises the error again unless it says that the upload, which was to be removed, is not there."""
+    if error.response["Error"].get("Code") != "NoSuchUpload":
+        raise error
 
 
 def _info(key: str, size: int, etag: str) -> ObjectInfo:

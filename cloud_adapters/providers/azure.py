@@ -29,8 +29,8 @@ from azure.storage.blob import (
 )
 
 from cloud_adapters.addresses import StoreUri, check_endpoint
-from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload
-from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
+from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Part, Upload
+from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore, Listed
 from cloud_adapters.errors import (
     AccessDenied,
     CorruptObject,
@@ -131,19 +131,20 @@ class AzureStore(CloudStore):
             found = self._blob(key).get_blob_properties()
         return _info(key, found)
 
-    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+    def _page(self, prefix: str, token: str | None, limit: int) -> tuple[list[Listed], str | None]:
         with self._control(self.uri):
             pages = self.container.list_blobs(
                 name_starts_with=self._full_prefix(prefix), results_per_page=limit
             ).by_page(token)
             found = list(next(pages, ()))
-        objects = tuple(_info(self._relative(one.name), one) for one in found)
-        return Page(objects, pages.continuation_token or None)
+        return [
+            Listed(_info(self._relative(one.name), one), one.last_modified.timestamp()) for one in found
+        ], pages.continuation_token or None
 
-    def delete(self, key: str) -> None:
+    def _remove(self, full_key: str) -> None:
         try:
-            with self._control(key):
-                self._blob(key).delete_blob(delete_snapshots="include")
+            with self._control(full_key):
+                self.container.get_blob_client(full_key).delete_blob(delete_snapshots="include")
         except ObjectNotFound:
             self._require_container()
 

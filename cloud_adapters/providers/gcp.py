@@ -28,8 +28,8 @@ from google.auth.transport.requests import Request
 from google.cloud.storage import Client
 
 from cloud_adapters.addresses import StoreUri, check_endpoint
-from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Upload, join_key
-from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore
+from cloud_adapters.base import MIB, PRIVATE, Bytes, Capabilities, ObjectInfo, ObjectStore, Part, Upload, join_key
+from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore, Listed
 from cloud_adapters.errors import AccessDenied, CredentialsExpired, InvalidStore, StoreError, TransientStoreError
 from cloud_adapters.faults import store_error
 from cloud_adapters.wire import Response, Wire
@@ -37,7 +37,6 @@ from cloud_adapters.wire import Response, Wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PARTS = ".neutrino"
 _COMPOSE_LIMIT = 32
 _CALL: dict[str, Any] = {"timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S), "retry": None}
 _FINISH = _CALL | {"timeout": (CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S)}
@@ -98,20 +97,20 @@ class GcsStore(CloudStore):
             blob.reload(**_CALL)
         return _info(key, blob)
 
-    def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
+    def _page(self, prefix: str, token: str | None, limit: int) -> tuple[list[Listed], str | None]:
         with self._control(self.uri):
             pages = self.client.list_blobs(
                 self.bucket, prefix=self._full_prefix(prefix), page_size=limit, page_token=token, **_CALL
             )
             found = list(next(pages.pages, ()))
-        objects = (_info(self._relative(blob.name), blob) for blob in found)
-        visible = tuple(info for info in objects if not info.key.startswith(f"{PARTS}/"))
-        return Page(visible, pages.next_page_token)
+        return [
+            Listed(_info(self._relative(blob.name), blob), blob.updated.timestamp()) for blob in found
+        ], pages.next_page_token
 
-    def delete(self, key: str) -> None:
-        with self._control(key):
+    def _remove(self, full_key: str) -> None:
+        with self._control(full_key):
             try:
-                self._blob(key).delete(**_CALL)
+                self.handle.blob(full_key).delete(**_CALL)
             except NotFound as error:
                 if not self.handle.exists(**_CALL):
                     raise error
@@ -206,7 +205,7 @@ class GcsStore(CloudStore):
         return Upload(key, hashlib.sha256(f"{part_size}/{self.full_key(key)}".encode()).hexdigest(), part_size)
 
     def _folder(self, upload: Upload) -> str:
-        return join_key(self.prefix, PARTS, upload.id) + "/"
+        return join_key(self.prefix, PRIVATE, upload.id) + "/"
 
     def _blob(self, key: str) -> Any:
         return self.handle.blob(self.full_key(key))

@@ -1,24 +1,40 @@
 """Folders as a store: `file:///folder`. Writes are atomic and fsynced; nobody ever sees half an object.
 
 An object is written to `.neutrino/` inside the store's folder, synced, and then linked (create-only) or renamed into
-place. Unfinished uploads live there too, one folder each, so that any process can go on with them.
+place. Unfinished uploads live there too, one folder each, so that any process can go on with them. What a process left
+there that was killed is removed by the next one that writes: at once when it held a lock on it, else after a week.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
+import time
 import uuid
 import zlib
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from cloud_adapters.addresses import StoreUri, allowed_folder
-from cloud_adapters.base import Bytes, Capabilities, ObjectInfo, ObjectStore, Page, Part, Reader, Upload, check_key
+from cloud_adapters.base import (
+    PRIVATE,
+    Bytes,
+    Capabilities,
+    ObjectInfo,
+    ObjectStore,
+    Page,
+    Part,
+    Reader,
+    Upload,
+    check_key,
+    is_hidden,
+)
 from cloud_adapters.errors import (
     AccessDenied,
     InvalidStore,
@@ -33,8 +49,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-STAGING = ".neutrino"
 _TIDIED_AWAY = 100
+_FORGOTTEN_S = 7 * 86400.0
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+_Made = TypeVar("_Made")
 _ERRORS: dict[int, type[StoreError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.ENOTDIR: ObjectNotFound,
@@ -78,7 +96,9 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.uri = folder.as_uri()
-        self._uploads = folder / STAGING / "uploads"
+        self._uploads = folder / PRIVATE / "uploads"
+        self._files = folder / PRIVATE / "staged"
+        self._has_swept = False
 
     def checksum(self, data: Bytes) -> bytes:
         return zlib.crc32(data).to_bytes(4)
@@ -163,6 +183,7 @@ class LocalStore:
         raise StoreError(f"{key}: folders cannot be read through a URL (asked for {seconds} s)")
 
     def start_upload(self, key: str, *, part_size: int) -> Upload:
+        self._sweep_once()
         for had in self._unfinished(key, part_size):
             shutil.rmtree(had, ignore_errors=True)
         upload = self._new_upload(key, part_size)
@@ -221,11 +242,28 @@ class LocalStore:
         shutil.rmtree(self._upload_folder(upload), ignore_errors=True)
         self._tidy()
 
+    def sweep(self, *, before: float) -> int:
+        swept = 0
+        with _in_our_words(self.uri):
+            for upload in _entries(self._uploads):
+                with suppress(FileNotFoundError):  # it has ended meanwhile
+                    if max(one.stat().st_mtime for one in (upload, upload / "data")) < before:
+                        shutil.rmtree(upload, ignore_errors=True)
+                        swept += 1
+            swept += sum(_removed_if_abandoned(file) for file in _entries(self._files))
+        self._tidy()
+        return swept
+
+    def _sweep_once(self) -> None:
+        if not self._has_swept:
+            self._has_swept = True
+            self.sweep(before=time.time() - _FORGOTTEN_S)
+
     def _path(self, key: str) -> Path:
         """The file of `key`; refuses keys that lead out of the folder, be it by name or by a symbolic link."""
         segments = check_key(key).split("/")
-        if segments[0] == STAGING:
-            raise InvalidStore(f"{key!r}: {STAGING} is the store's own folder")
+        if segments[0] == PRIVATE or is_hidden(key, 1):
+            raise InvalidStore(f"{key!r}: {PRIVATE} is the store's own folder")
         path = self.folder.joinpath(*segments)
         if not path.parent.resolve().is_relative_to(self.folder) or path.is_symlink():
             raise InvalidStore(f"{key!r} leads out of {self.uri}")
@@ -255,7 +293,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return
         for key in entries:
-            if not key.startswith(prefix) or key == f"{STAGING}/":
+            if not key.startswith(prefix) or is_hidden(key, 1):
                 continue
             if not key.endswith("/"):
                 if key > after:
@@ -265,25 +303,34 @@ class LocalStore:
 
     @contextmanager
     def _staged(self) -> Iterator[Path]:
-        """A new, empty file to write an object to; what is left of it in the end is removed."""
-        staged = self.folder / STAGING / "staged" / uuid.uuid4().hex
-        _within(staged.parent, staged.touch)
+        """A new, empty file to write an object to; what is left of it in the end is removed. It is locked as long as
+        it is needed, which tells the others that its writer lives."""
+        self._sweep_once()
+        locked = False
+        while not locked:
+            staged = self._files / uuid.uuid4().hex
+            descriptor = _within(self._files, partial(os.open, staged, _NEW, 0o666))
+            locked = _is_locked(descriptor)
+            if not locked:
+                os.close(descriptor)
         try:
             yield staged
         finally:
             staged.unlink(missing_ok=True)
+            os.close(descriptor)
             self._tidy()
 
     def _tidy(self) -> None:
         """Our own folder is there only while something is unfinished."""
-        own = self.folder / STAGING
-        for folder in (own / "staged", own / "uploads", own):
+        own = self.folder / PRIVATE
+        for folder in (self._files, self._uploads, own):
             with suppress(OSError):  # not empty, or gone already
                 folder.rmdir()
 
     def _unfinished(self, key: str, part_size: int) -> list[Path]:
         """The folders of unfinished uploads of `key`."""
-        return [had.parent for had in self._uploads.glob(f"{self._upload_name(key, part_size)}-*/data")]
+        name = self._upload_name(key, part_size)
+        return [had for had in _entries(self._uploads) if had.name.startswith(name) and (had / "data").exists()]
 
     def _new_upload(self, key: str, part_size: int) -> Upload:
         return Upload(key, f"{self._upload_name(key, part_size)}-{uuid.uuid4().hex}", part_size)
@@ -348,19 +395,53 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
-def _within(folder: Path, step: Callable[[], object]) -> None:
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether the new file is ours: somebody else may have swept it away just before it could be locked. Where a file
+    system knows no locks, nobody sweeps."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def _removed_if_abandoned(file: Path) -> bool:
+    """Whether the writer of `file` has died, so that it could be removed."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink(missing_ok=True)
+    except OSError:  # its writer lives, or there are no locks here
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _within(folder: Path, step: Callable[[], _Made]) -> _Made:
     """Does `step` in `folder`, which is made, and made again when another writer has taken it away for being empty."""
     for left in reversed(range(_TIDIED_AWAY)):
         made = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             made = True
-            step()
+            return step()
         except (FileNotFoundError, FileExistsError) as error:
             if not left or (made and isinstance(error, FileExistsError)):
                 raise
-        else:
-            return
+    raise AssertionError("unreachable: the last turn returns or raises")
 
 
 def _write_at(descriptor: int, data: Bytes, offset: int) -> None:
