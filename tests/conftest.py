@@ -54,6 +54,7 @@ def pytest_configure() -> None:
     if "TMPDIR" not in os.environ and _is_roomy(_MEMORY):
         os.environ["TMPDIR"] = str(_MEMORY)
         tempfile.tempdir = None  # look again
+        os.environ.setdefault("NEUTRINO_FILE_ROOTS", str(_MEMORY))  # as a part of /dev it is closed to stores
 
 
 def _is_roomy(folder: Path) -> bool:
@@ -81,6 +82,10 @@ def postgres_seed(server_folder: Path) -> Path:
     seed = server_folder / "seed"
     with Postgres(seed, settings=_FAST) as server:
         migrations.upgrade(server.url)
+        with psycopg.connect(_plain(server.url)) as connection:
+            # The password takes one round of hashing instead of thousands: tests connect often.
+            connection.execute("SET scram_iterations = 1")
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(ROLE), server.password))
     with (seed / "cluster" / "postgresql.conf").open("a") as file:
         file.write("fsync = off\nfull_page_writes = off\n")
     return seed
@@ -161,5 +166,10 @@ def _url(server: Postgres, database: str) -> str:
 
 def _administer(server: Postgres, statement: str, *names: str) -> None:
     query = sql.SQL(statement).format(*map(sql.Identifier, names))
-    with psycopg.connect(server.url.replace("+psycopg", "", 1), autocommit=True) as connection:
+    with psycopg.connect(_plain(server.url), autocommit=True) as connection:
         connection.execute(query)
+
+
+def _plain(url: str) -> str:
+    """The URL as libpq wants it."""
+    return url.replace("+psycopg", "", 1)
