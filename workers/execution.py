@@ -93,8 +93,14 @@ class Execution(ABC):
             self._clear()
         if self.lost:
             return None
-        message = found.message[:LONGEST_MESSAGE]
-        return Report(attempt=self.name, reason=found.reason, message=message, exit_code=found.exit_code, output=output)
+        return Report(
+            attempt=self.name,
+            reason=found.reason,
+            message=found.message[:LONGEST_MESSAGE],
+            exit_code=found.exit_code,
+            output=output,
+            damaged=found.damaged,
+        )
 
     def stop(self, why: Verdict, grace: float) -> None:
         """End it gently: SIGTERM now, SIGKILL after `grace` seconds. The first reason is the one reported."""

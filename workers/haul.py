@@ -15,6 +15,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.domain.protocol import ArtifactUpload, Lease, MetricPoint
@@ -48,6 +49,7 @@ class Haul(Execution):
         self._process: Process | None = None
         self._hidden = asyncio.Event()
         self._found: Verdict | None = None
+        self._damaged: set[str] = set()
 
     def kill(self) -> None:
         """End the process at once; the reason given before, if any, stays."""
@@ -63,7 +65,7 @@ class Haul(Execution):
                 self._process.send_signal(number)
 
     async def _work(self) -> tuple[Verdict, ArtifactUpload | None]:
-        found = await self._run()
+        found = replace(await self._run(), damaged=tuple(sorted(self._damaged)))
         return found, self._copied(found)
 
     async def _run(self) -> Verdict:
@@ -124,6 +126,8 @@ class Haul(Execution):
                 self._feed.set_progress(min(1.0, message["progress"]), message["message"][:512])
             if "note" in message:
                 self._feed.add_system(message["note"])
+            if "damaged" in message:
+                self._damaged.add(message["damaged"])
             if "metrics" in message:
                 points = message["metrics"].items()
                 at = time.time()

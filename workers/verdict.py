@@ -23,14 +23,17 @@ _OUT_OF_MEMORY = re.compile(r"^([\w.]+\.)?(MemoryError|_ArrayMemoryError|OutOfMe
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The reason for programs, the sentence for people, and the exit code if there was one."""
+    """The reason for programs, the sentence for people, the exit code if there was one, and the stores in which damage
+    was found."""
 
     reason: Reason
     message: str = ""
     exit_code: int | None = None
+    damaged: tuple[str, ...] = ()
 
 
 CANCELLED = Verdict(Reason.CANCELLED_BY_USER, "Cancelled.")
+DEAR = Verdict(Reason.CANCELLED_BY_USER, "It has cost what it may (placement.maxCostUsd).")
 MOVING = Verdict(Reason.MIGRATING, "It goes on in another cloud; what was checkpointed goes with it.")
 
 

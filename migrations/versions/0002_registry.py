@@ -132,6 +132,13 @@ def upgrade() -> None:
         "store_sweeps",
         sa.Column("store", sa.Text(), nullable=False),
         sa.Column("swept_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "marked",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="our mark was seen there",
+        ),
         sa.PrimaryKeyConstraint("store", name=op.f("pk_store_sweeps")),
         comment="when each store was last searched for uploads that nothing refers to",
     )

@@ -17,6 +17,9 @@ from pydantic import AfterValidator, Field, model_validator
 from orchestrator.domain.model import Model
 
 MANIFEST_NAME = "manifest.json"
+MARK = "artifacts/.neutrino"
+"""Holds the id of the installation whose artifacts lie in a store. A store in which it was once and is no more is not
+the one that it was: its folder is not mounted, or it was emptied."""
 MAX_FILES = 100_000
 
 

@@ -153,13 +153,15 @@ class Heartbeat(Model):
 
 
 class HeartbeatReply(Model):
-    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report.
+    """`lost`: stop them at once, nothing more is accepted from them. `cancel`: stop them gently and report; `dear` are
+    those among them that nobody cancelled: they have cost what they may.
     `checkpoint`: let them take a checkpoint now. `move`: let them take one and give them back, to go on elsewhere.
     `orphans`: the database says this worker holds them, but it did not name them. `waiting`: how many attempts of its
     pool wait to be claimed."""
 
     lost: tuple[str, ...] = ()
     cancel: tuple[str, ...] = ()
+    dear: tuple[str, ...] = ()
     checkpoint: tuple[str, ...] = ()
     move: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
@@ -303,13 +305,15 @@ def _how_it_ended(reason: Reason) -> Reason:
 
 
 class Report(Model):
-    """How an attempt ended. `reason` is `succeeded`, `cancelled_by_user`, or what went wrong."""
+    """How an attempt ended. `reason` is `succeeded`, `cancelled_by_user`, or what went wrong. `damaged` are stores from
+    which a transfer could not have its artifact intact."""
 
     attempt: _Attempt
     reason: Annotated[Reason, AfterValidator(_how_it_ended)]
     message: _Sentence = ""
     exit_code: _Int | None = None
     output: ArtifactUpload | None = None
+    damaged: tuple[Annotated[Line, StringConstraints(max_length=1024)], ...] = Field(default=(), max_length=64)
 
 
 class ReportBatch(Model):

@@ -33,6 +33,7 @@ class Transfer(JobSpec):
     """
 
     kind: ClassVar[Literal["Transfer"]] = "Transfer"
+    own: ClassVar[bool] = True
 
     artifact: str
     model: str | None = None
@@ -47,6 +48,7 @@ class Verify(JobSpec):
     """Hash every byte of the copy of an artifact in `store`; a damaged one is lost, and is copied anew."""
 
     kind: ClassVar[Literal["Verify"]] = "Verify"
+    own: ClassVar[bool] = True
 
     artifact: str
     model: str | None = None
@@ -76,6 +78,7 @@ class Order(Model):
     `target` is where the artifact with this digest shall be, or is to be checked. Without sources nothing is written.
     `sources` are good copies, the best first; `reuse` names prefixes in the target's store with files that may be the
     same. With `mend`, files that the target has already are not believed to be right, and replaced when they are not.
+    `marked` tells that the target's store holds our mark, unless it is not there at all.
     """
 
     action: Literal["copy", "verify"]
@@ -86,6 +89,7 @@ class Order(Model):
     sources: tuple[Place, ...] = ()
     reuse: tuple[str, ...] = ()
     mend: bool = False
+    marked: bool = False
     paranoid: bool = False
     limit: int | None = None
 

@@ -11,11 +11,12 @@ import threading
 
 from cloud_adapters.artifacts import discard, list_keys, read_manifest
 from cloud_adapters.base import ObjectStore, join_key
-from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.errors import ObjectNotFound
 from cloud_adapters.registry import open_store
 from cloud_adapters.streams import part_size_for
 from cloud_adapters.transfer import Options
 from orchestrator import settings
+from orchestrator.domain.artifact import MARK
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 from orchestrator.scheduler.loop import Every
 from orchestrator.store import garbage, replicas, transfers, usage
@@ -31,8 +32,6 @@ _USAGE_SECONDS = 10.0
 _AT_ONCE = 20
 _ATTEMPTS_AT_ONCE = 5_000
 _CHECKS_AT_ONCE = 2
-_OWNER = "artifacts/.neutrino"
-"""Holds the id of the installation whose uploads lie in a store; only that one looks for unreferenced ones."""
 
 
 class Janitor:
@@ -155,7 +154,7 @@ def search(database: Database) -> None:
 def _search(database: Database, uri: str) -> None:
     try:
         store = open_store(uri)
-        if not _ours(database, store):
+        if not _ours(database, uri, store):
             return
         uploads = sorted({upload for key in list_keys(store, "artifacts/") if (upload := _upload_of(key))})
     except NeutrinoError as error:
@@ -167,20 +166,34 @@ def _search(database: Database, uri: str) -> None:
         log.info("%d uploads in %s are referred to by nothing; they will be deleted", found, uri)
 
 
-def _ours(database: Database, store: ObjectStore) -> bool:
+def _ours(database: Database, uri: str, store: ObjectStore) -> bool:
     """Whether this installation is the one whose uploads lie there. Another database may know what this one does not:
-    that of an installation before, or of one that shares the store by mistake."""
+    that of an installation before, or of one that shares the store by mistake. One in which our mark was, and is no
+    more, gets none anew: it is not the store that it was. A person says that it is by an empty mark."""
     with database.transaction() as connection:
-        own = garbage.installation(connection).encode()
-    try:
-        store.put(_OWNER, own, create_only=True)
-    except PreconditionFailed:
-        kept = bytearray(store.head(_OWNER).size)
-        store.read_into(_OWNER, memoryview(kept))
-        if bytes(kept) != own:
-            log.warning("%s belongs to another installation (%s there); it is not cleaned", store.uri, _OWNER)
-            return False
+        own, known = garbage.installation(connection).encode(), garbage.is_marked(connection, uri)
+    found = _mark_in(store)
+    if found is None and known:
+        log.warning("%s does not hold %s any more: it is not mounted, or was emptied; it is not cleaned", uri, MARK)
+        return False
+    if not found:
+        store.put(MARK, own, create_only=found is None)
+    elif found != own:
+        log.warning("%s belongs to another installation (%s there); it is not cleaned", uri, MARK)
+        return False
+    if not known:
+        with database.transaction() as connection:
+            garbage.mark(connection, uri)
     return True
+
+
+def _mark_in(store: ObjectStore) -> bytes | None:
+    try:
+        kept = bytearray(store.head(MARK).size)
+    except ObjectNotFound:
+        return None
+    store.read_into(MARK, memoryview(kept))
+    return bytes(kept)
 
 
 def _upload_of(key: str) -> str | None:

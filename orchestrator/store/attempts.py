@@ -23,11 +23,11 @@ from orchestrator.domain.protocol import (
     Reported,
     Resumed,
 )
-from orchestrator.domain.retry import ATTEMPT_STATE_OF, Counters, after_attempt
+from orchestrator.domain.retry import ATTEMPT_STATE_OF, OWN, PEOPLES, Counters, after_attempt
 from orchestrator.domain.spec import Retry
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.domain.transfer import OWN_KINDS, Order
-from orchestrator.store import ahead, artifacts, checkpoints, inputs, max_cost, transfers
+from orchestrator.store import ahead, artifacts, checkpoints, doubts, inputs, max_cost, transfers
 from orchestrator.store.fence import LIVE, Holder, hold, require
 from orchestrator.store.shaping import shaped
 from orchestrator.store.tokens import ATTEMPT_PREFIX, token_hash
@@ -35,13 +35,13 @@ from orchestrator.store.transitions import Change, note, transition
 
 _CLAIMABLE = """
     SELECT id, epoch, workspace_id, document, traceparent FROM jobs WHERE pool_id = :pool AND state = 'DISPATCHED'
-    ORDER BY id LIMIT :slots FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY kind <> ALL(CAST(:own AS text[])), id LIMIT :slots FOR NO KEY UPDATE SKIP LOCKED
 """
 
 
 def claim(connection: Connection, worker_id: int, pool_id: int, slots: int, lease_seconds: float) -> tuple[Lease, ...]:
     """Start up to `slots` dispatched jobs of the pool on this worker; each gets the next epoch and a token."""
-    waiting = connection.execute(text(_CLAIMABLE), {"pool": pool_id, "slots": slots}).all()
+    waiting = connection.execute(text(_CLAIMABLE), {"pool": pool_id, "slots": slots, "own": list(OWN_KINDS)}).all()
     if not waiting:
         return ()
     resumes = checkpoints.resumable(connection, [row.id for row in waiting if row.epoch > 0], pool_id)
@@ -120,8 +120,7 @@ _RENEW = f"""
     RETURNING a.job_id, a.epoch
 """
 _HELD = f"""
-    SELECT a.job_id, a.epoch,
-      CASE j.state WHEN 'RUNNING' THEN nullif(a.asked, 'ahead') WHEN 'CANCELLING' THEN 'cancel' END AS asked
+    SELECT a.job_id, a.epoch, j.state, a.asked
     FROM attempts a JOIN jobs j ON j.id = a.job_id
     WHERE a.worker_id = :worker AND {LIVE}
 """
@@ -137,6 +136,15 @@ _WAITING = """
 """
 
 
+def wanted(state: str, asked: str | None) -> tuple[str, ...]:
+    """What is wanted of an attempt, as the fields of a HeartbeatReply, by the state of its job and what it is asked."""
+    if state == JobState.CANCELLING:
+        return ("cancel",)
+    if asked == "cancel":  # by `store.max_cost`
+        return ("cancel", "dear")
+    return (asked,) if asked in {"checkpoint", "move"} else ()
+
+
 def heartbeat(
     connection: Connection, worker_id: int, beat: Heartbeat, named: Sequence[AttemptId], lease: float
 ) -> HeartbeatReply:
@@ -147,10 +155,10 @@ def heartbeat(
         AttemptId(row.job_id, row.epoch) for row in connection.execute(text(_RENEW), about | arrays | {"lease": lease})
     }
     draining = connection.execute(text(_SEEN), about | {"draining": beat.draining}).scalar_one()
-    held = {AttemptId(row.job_id, row.epoch): row.asked for row in connection.execute(text(_HELD), about)}
-    asked: dict[str, list[str]] = {"cancel": [], "checkpoint": [], "move": []}
-    for one, what in held.items():
-        if what and one in renewed:
+    held = {AttemptId(row.job_id, row.epoch): row for row in connection.execute(text(_HELD), about)}
+    asked: dict[str, list[str]] = {"cancel": [], "dear": [], "checkpoint": [], "move": []}
+    for one, row in held.items():
+        for what in wanted(row.state, row.asked) if one in renewed else ():
             asked[what].append(str(one))
     return HeartbeatReply(
         lost=tuple(str(one) for one in named if one not in renewed),
@@ -166,7 +174,9 @@ _STANDING = f"""
       shape, moved_to, pool_id, max_cost_usd,
       CASE WHEN max_cost_usd IS NOT NULL THEN {max_cost.spent("jobs")} END AS spent_usd,
       CASE WHEN infra_failures > 0 THEN least(infra_failures,
-        (SELECT count(*) FROM attempts a WHERE a.job_id = jobs.id AND a.reason = 'killed')) ELSE 0 END AS kills
+        (SELECT count(*) FROM attempts a WHERE a.job_id = jobs.id AND a.reason = 'killed')) ELSE 0 END AS kills,
+      infra_failures + preemptions + worker_deaths > 0 AND EXISTS (SELECT FROM artifacts c
+        WHERE c.job_id = jobs.id AND c.epoch = jobs.epoch AND c.kind = 'checkpoint') AS advanced
     FROM jobs WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -200,7 +210,8 @@ def ending(job: Any, reason: Reason, message: str, actor: str, *, exit_code: int
     bill = max_cost.bill(job)
     if bill and bill.reached and reason is Reason.CANCELLED_BY_USER:  # nobody cancelled it: it was told to stop
         reason, message = Reason.COST_EXCEEDED, str(bill)
-    verdict = after_attempt(reason, message, spent, retry)
+    budgets = OWN if job.document["kind"] in OWN_KINDS else PEOPLES
+    verdict = after_attempt(reason, message, spent.forgiven() if job.advanced else spent, retry, budgets=budgets)
     if bill and bill.reached and verdict.state is JobState.QUEUED:
         verdict = replace(verdict, state=JobState.FAILED, reason=Reason.COST_EXCEEDED, message=f"{message} {bill}")
     # Everybody who failed at once shall not come back at once: between half and all of the delay.
@@ -242,6 +253,7 @@ def report(connection: Connection, holder: Holder, reports: Sequence[tuple[Attem
             continue
         if job.document["kind"] in OWN_KINDS:
             transfers.ended(connection, job, one, move.target)
+            doubts.raised(connection, job, one)
         elif one.output and move.target is JobState.SUCCEEDED:
             artifacts.register_output(connection, job, attempt, one.output)
     done = {attempt for attempt, _ in accepted if attempt.job_id in moved}

@@ -4,11 +4,14 @@ checked, and what the check finds counts."""
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.ids import encode
+from orchestrator.domain.ids import decode, encode
+from orchestrator.domain.protocol import Report
+from orchestrator.domain.transfer import Transfer
 from orchestrator.store import transfers
 
 PAUSE_SECONDS = 600.0
@@ -41,3 +44,9 @@ def look_into(connection: Connection, workspace_id: int, artifact_id: int, store
         transfers.check(
             connection, workspace_id, transfers.SYSTEM, artifact_id=artifact_id, store=store, model=found.model
         )
+
+
+def raised(connection: Connection, job: Any, report: Report) -> None:
+    """Check the copies from which a transfer could not have its artifact intact, whatever came of it."""
+    for store in report.damaged if job.document["kind"] == Transfer.kind else ():
+        look_into(connection, job.workspace_id, decode("a", job.document["spec"]["artifact"]), store)

@@ -80,6 +80,17 @@ def due_stores(connection: Connection, hours: float) -> list[str]:
     return list(connection.execute(text(_DUE), {"hours": hours}).scalars())
 
 
+def is_marked(connection: Connection, store: str) -> bool:
+    """Whether the mark of this installation was once seen in a store."""
+    statement = "SELECT marked FROM store_sweeps WHERE store = :store"
+    return bool(connection.execute(text(statement), {"store": store}).scalar())
+
+
+def mark(connection: Connection, store: str) -> None:
+    """The mark of this installation lies in a store; the caller was given its turn by `due_stores`."""
+    connection.execute(text("UPDATE store_sweeps SET marked = true WHERE store = :store"), {"store": store})
+
+
 def installation(connection: Connection) -> str:
     """What tells this installation from every other one that may use the same store: a hash of when it began."""
     statement = "SELECT encode(sha256(convert_to(min(created_at)::text, 'UTF8')), 'hex') FROM workspaces"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -161,5 +162,6 @@ store_sweeps = Table(
     metadata,
     Column("store", Text, primary_key=True),
     columns.time("swept_at", now=True),
+    Column("marked", Boolean, nullable=False, server_default=text("false"), comment="our mark was seen there"),
     comment="when each store was last searched for uploads that nothing refers to",
 )

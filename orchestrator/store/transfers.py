@@ -15,7 +15,7 @@ from orchestrator.domain.spec import Cloud, Placement
 from orchestrator.domain.state import JobState, Reason, ReplicaState
 from orchestrator.domain.transfer import OWN_KINDS, TIMEOUT, MigrationView, Order, Place, Transfer, Verify
 from orchestrator.domain.views import JobSummary, ModelVersionView
-from orchestrator.store import jobs, replicas, targets
+from orchestrator.store import garbage, jobs, replicas, targets
 from orchestrator.store.replicas import Near
 
 SYSTEM = "neutrino"
@@ -186,6 +186,7 @@ def _order(connection: Connection, job: Any, near: Near) -> Order | None:
         "size": artifact.size,
         "files": artifact.files,
         "target": Place(store=target.store, prefix=target.prefix),
+        "marked": garbage.is_marked(connection, target.store),
     }
     if job.document["kind"] == Verify.kind:
         return Order(action="verify", **common)

@@ -4,11 +4,12 @@ It is no user's code, so unlike other attempts it works with the worker's own cr
 input, and not in its environment, which other processes of this user could read. After them comes, again and again,
 until when the worker holds the lease: without another word this process ends itself then, because another worker may
 begin to write the same copy. What it has to say it writes to standard output, one JSON document per line: progress,
-notes, and at last how it ended.
+notes, sources that may be damaged, and at last how it ended.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -20,10 +21,10 @@ from typing import Any
 
 from cloud_adapters.artifacts import open_verified, read_manifest
 from cloud_adapters.base import ObjectStore, join_key
-from cloud_adapters.errors import ObjectNotFound
+from cloud_adapters.errors import AccessDenied, InvalidStore, ObjectNotFound, TransientStoreError
 from cloud_adapters.registry import open_store
 from cloud_adapters.transfer import Options, Progress, TransferCancelled, transfer
-from orchestrator.domain.artifact import MANIFEST_NAME, ManifestFile
+from orchestrator.domain.artifact import MANIFEST_NAME, MARK, Manifest, ManifestFile
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.state import Reason
@@ -60,6 +61,7 @@ def copy(order: Order, tell: Tell, cancel: threading.Event) -> None:
     """Make the copy, from the first source from which that can be done. Raises the error of the last one otherwise."""
     destination = open_store(order.target.store)
     if order.mend:
+        _require_store(destination, order)
         _clear_damaged_manifest(destination, order)
     failure: NeutrinoError | None = None
     for source in order.sources:
@@ -69,6 +71,8 @@ def copy(order: Order, tell: Tell, cancel: threading.Event) -> None:
             raise
         except NeutrinoError as error:
             tell({"note": f"From {source.store}: {error}"})
+            if isinstance(error, (CorruptArtifact, ObjectNotFound)):
+                tell({"damaged": source.store})
             if failure is None or error.retryable:
                 failure = error
     assert failure is not None, "an order to copy has sources"
@@ -117,15 +121,51 @@ def _clear_damaged_manifest(store: ObjectStore, order: Order) -> None:
     store.delete(join_key(order.target.prefix, MANIFEST_NAME))
 
 
-def verify(order: Order, tell: Tell, cancel: threading.Event) -> None:
-    """Hash every byte of the copy. Raises CorruptArtifact naming the files that are damaged or missing."""
-    store, prefix = open_store(order.target.store), order.target.prefix
+def _manifest(store: ObjectStore, order: Order) -> Manifest:
+    """The manifest of the copy that is checked. Raises CorruptArtifact when it is not the one that was published, and
+    TransientStoreError when the store is not there: that says nothing about the copy."""
+    where = f"The manifest at {order.target.prefix} in {order.target.store}"
     try:
-        manifest = read_manifest(store, prefix)
-    except ObjectNotFound as error:
-        raise CorruptArtifact(f"The manifest at {prefix} in {order.target.store} is missing.") from error
+        manifest = read_manifest(store, order.target.prefix)
+    except (ObjectNotFound, InvalidStore) as error:
+        _require_store(store, order)
+        raise CorruptArtifact(f"{where} is missing.") from error
     if manifest.digest != order.digest:
-        raise CorruptArtifact(f"The manifest at {prefix} in {order.target.store} is not the one that was published.")
+        raise CorruptArtifact(f"{where} is not the one that was published.")
+    return manifest
+
+
+def _require_store(store: ObjectStore, order: Order) -> None:
+    """Raise TransientStoreError for a folder that is not mounted, and for what was emptied or removed as a whole."""
+    try:
+        if order.marked:
+            store.head(MARK)
+            return
+        if store.list_page(limit=1).objects:
+            return
+        missing = None
+    except ObjectNotFound as error:
+        missing = error
+    raise TransientStoreError(
+        f"{order.target.store} is not there, or was emptied: it does not hold {MARK if order.marked else 'anything'}.",
+        hint=f"Bring it back. If it has to begin anew, put an empty file at {MARK}: its copies are then mended.",
+    ) from missing
+
+
+def _is_damage(error: NeutrinoError) -> bool:
+    """Whether a file that cannot be read in a store that can is a damaged one: it is missing, is closed to us, became a
+    link, or lies where the disk is broken, which trying again did not mend."""
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
+        return True
+    kinds = (CorruptArtifact, ObjectNotFound, InvalidStore, AccessDenied)
+    return isinstance(error, kinds) and not error.retryable
+
+
+def verify(order: Order, tell: Tell, cancel: threading.Event) -> None:
+    """Hash every byte of the copy. Raises CorruptArtifact naming the files that are damaged or missing, and
+    TransientStoreError when the store itself is not there."""
+    store, prefix = open_store(order.target.store), order.target.prefix
+    manifest = _manifest(store, order)
     began, done, lock, pace = time.monotonic(), [0, 0], threading.Lock(), Pace(tell)
 
     def count(size: int, files: int) -> None:
@@ -141,7 +181,9 @@ def verify(order: Order, tell: Tell, cancel: threading.Event) -> None:
                 if cancel.is_set():
                     raise TransferCancelled("The check was cancelled.")
                 count(len(chunk), 0)
-        except (CorruptArtifact, ObjectNotFound):
+        except NeutrinoError as error:
+            if not _is_damage(error):
+                raise
             return file.path
         count(0, 1)
         return None
@@ -149,6 +191,7 @@ def verify(order: Order, tell: Tell, cancel: threading.Event) -> None:
     with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="verify") as pool:
         damaged = [path for path in pool.map(fault, manifest.files) if path is not None]
     if damaged:
+        _manifest(store, order)  # of a store that has gone meanwhile, or is closed to us now, no file is damaged
         names = ", ".join(damaged[:_SHOWN]) + (" …" if len(damaged) > _SHOWN else "")
         raise CorruptArtifact(
             f"{len(damaged)} of {len(manifest.files)} files in {order.target.store} are not what the manifest says: "

@@ -10,6 +10,7 @@ import pytest
 from cloud_adapters.artifacts import list_keys, publish
 from cloud_adapters.registry import open_store
 from cloud_adapters.retrying import RetryingStore
+from orchestrator.domain.artifact import MARK
 from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import ArtifactUpload
 from orchestrator.domain.spec import Outputs
@@ -85,7 +86,7 @@ def test_only_uploads_of_attempts_that_ended_long_ago_without_a_row_are_deleted(
 
 
 def test_a_store_of_another_installation_is_left_alone(plane: Plane, store: RetryingStore, tmp_path: Path) -> None:
-    store.put("artifacts/.neutrino", b"somebody else")
+    store.put(MARK, b"somebody else")
     worker = plane.worker()
     (lost,) = started(plane, worker, 1)
     upload(plane, store, tmp_path / "files", lost, "output")
@@ -95,6 +96,20 @@ def test_a_store_of_another_installation_is_left_alone(plane: Plane, store: Retr
     janitor.search(plane.database)
     janitor.clean(plane.database)
     assert set(list_keys(store, "")) == before
+
+
+def test_a_store_that_has_lost_our_mark_gets_it_back_from_a_person(plane: Plane, store: RetryingStore) -> None:
+    def sweep() -> set[str]:
+        plane.sql(f"UPDATE store_sweeps SET swept_at = {DAY}")
+        janitor.search(plane.database)
+        return set(list_keys(store, ""))
+
+    assert sweep() == {MARK}
+    store.delete(MARK)
+    assert sweep() == set(), "perhaps it is not mounted"
+    store.put(MARK, b"")
+    assert sweep() == {MARK}
+    assert store.head(MARK).size > 0
 
 
 def test_what_cannot_be_deleted_now_is_tried_again_later(plane: Plane) -> None:

@@ -119,9 +119,10 @@ class Plane:
         attempt: AttemptId,
         reason: Reason = Reason.SUCCEEDED,
         output: ArtifactUpload | None = None,
+        damaged: tuple[str, ...] = (),
     ) -> Reported:
         """Report how an attempt ended."""
-        ended = Report(attempt=str(attempt), reason=reason, message="It ended.", output=output)
+        ended = Report(attempt=str(attempt), reason=reason, message="It ended.", output=output, damaged=damaged)
         with self.database.transaction() as connection:
             return attempts.report(connection, Holder(worker), [(attempt, ended)])
 

@@ -67,6 +67,16 @@ def test_a_copy_that_was_moved_away_while_it_was_checked_is_dropped_and_not_mend
     assert [row.store for row in plane.sql("SELECT store FROM garbage")] == [STORE]
 
 
+def test_a_check_waits_for_no_backlog(plane: Plane, artifact: int) -> None:
+    older = plane.submit(*(command() for _ in range(20)))
+    with plane.database.transaction() as connection:
+        check = transfers.check(connection, plane.workspace, "ada", artifact_id=artifact, store=STORE)
+    plane.dispatch()
+    worker = plane.worker()
+    claimed = {decode_attempt(lease.attempt).job_id for lease in plane.claim(worker, 2)}
+    assert claimed == {check, older[0]}
+
+
 def test_a_copy_that_is_being_made_is_not_looked_for_in_its_store(plane: Plane, artifact: int) -> None:
     plane.pool("gcp", cloud="gcp", store=OTHER)
     plane.sql(
@@ -199,3 +209,22 @@ def test_a_checkpoint_that_a_job_reads_outlives_its_successors(plane: Plane) -> 
     commit(3)
     assert plane.sql("SELECT FROM artifacts WHERE id = :id", id=read) == []
     assert [row.artifact_id for row in plane.sql("SELECT artifact_id FROM job_inputs")] == [None]
+
+
+def test_a_source_in_which_a_transfer_finds_damage_is_checked(plane: Plane, artifact: int) -> None:
+    with plane.database.transaction() as connection:
+        transfers.start(
+            connection,
+            plane.workspace,
+            "ada",
+            artifact_id=artifact,
+            source=STORE,
+            destination="gs://to",
+            model="digits@1",
+        )
+    plane.dispatch()
+    worker = plane.worker()
+    (lease,) = plane.claim(worker)
+    plane.report(worker, decode_attempt(lease.attempt), Reason.DAMAGED, damaged=(STORE, "gs://unknown"))
+    rows = plane.sql("SELECT user_name, document #>> '{spec,store}' AS store FROM jobs WHERE kind = 'Verify'")
+    assert [tuple(row) for row in rows] == [("neutrino", STORE)]
