@@ -27,11 +27,12 @@ PATIENCE = 120.0
 
 
 def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
-    """What `look` finds, as soon as that is something."""
-    deadline = time.monotonic() + seconds
+    """What `look` finds, as soon as that is something; who looks all the time holds up what is to happen."""
+    began = time.monotonic()
     while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, "it did not happen in time"
+        time.sleep(min(0.02 + waited / 20, 0.1))
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.domain.ids import decode
-from orchestrator.domain.retry import DEATHS_TO_QUARANTINE, INFRA_BUDGET, KILLS_BELIEVED
+from orchestrator.domain.retry import KILLS_BELIEVED, PEOPLES
 from orchestrator.domain.state import TERMINAL, JobState
 from tests.storm.audit import Snapshot, Violation, location
 from tests.storm.clients import Answer, Submission
@@ -75,13 +75,13 @@ def _end(case: Case) -> Iterator[str]:
         yield f"is {job.state} ({job.reason}), and its code makes it {wanted}"
     elif job.reason == "quarantined":
         lost = sum(attempt.state == "LOST" for attempt in case.found.attempts[job.id])
-        if lost < DEATHS_TO_QUARANTINE:
+        if lost < PEOPLES.deaths:
             yield f"is quarantined after {lost} lost attempts"
     elif job.reason == "killed" and job.user_failures > case.submission.recipe.retries:
         killed = sum(attempt.reason == "killed" for attempt in case.found.attempts[job.id])
         if killed <= KILLS_BELIEVED:
             yield f"FAILED as if it had killed itself, after {killed} kills"
-    elif job.infra_failures <= INFRA_BUDGET:
+    elif job.infra_failures <= PEOPLES.infra:
         yield f"FAILED ({job.reason}: {job.message}) after {job.infra_failures} failures of infrastructure"
 
 

@@ -22,13 +22,15 @@ MARK = "zombie"
 
 # Attempts that a newer one has replaced, and attempts that have simply ended.
 _ENDED = """
-    SELECT a.job_id, a.epoch, a.worker_id, j.workspace_id, coalesce(l.last_line, 0) AS last_line
+    SELECT a.job_id, a.epoch, a.worker_id, j.workspace_id, coalesce(l.last_line, 0) AS last_line,
+      a.epoch < j.epoch AS replaced
     FROM attempts a JOIN jobs j ON j.id = a.job_id
     LEFT JOIN LATERAL (SELECT max(last_line) AS last_line FROM log_chunks c
       WHERE c.job_id = a.job_id AND c.epoch = a.epoch) l ON true
     WHERE a.state <> 'RUNNING' AND (a.epoch < j.epoch OR random() < 0.05) ORDER BY a.started_at DESC LIMIT 200
 """
 _LATE_SEQ = 1_000_000
+_PATIENCE_S = 60.0
 _REASONS = (Reason.SUCCEEDED, Reason.USER_ERROR, Reason.PREEMPTED, Reason.CLAIM_LOST, Reason.CANCELLED_BY_USER)
 
 
@@ -49,14 +51,27 @@ class Zombie:
     def run(self, stop: threading.Event) -> None:
         """Haunt until told to stop."""
         while not stop.wait(0.1):
-            try:
-                with audit.connect(self._database) as connection:
-                    ended = list(connection.execute(_ENDED))
-                for row in self._choose.sample(ended, min(len(ended), 10)):
-                    self._haunt(row)
-            except (psycopg.OperationalError, httpx.TransportError):
-                time.sleep(0.2)  # the API or the database is away: it is a storm
+            self._round()
+
+    def rise_again(self) -> None:
+        """Haunt once more when the storm is over: however slow the machine was, there is now an attempt that another
+        one has replaced, and somebody to listen. It is the last time."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._round(replaced=True) and time.monotonic() < deadline:
+            pass
         self._http.close()
+
+    def _round(self, *, replaced: bool = False) -> bool:
+        """Speak for a few; False when nobody was there to listen."""
+        try:
+            with audit.connect(self._database) as connection:
+                ended = [row for row in connection.execute(_ENDED) if row.replaced or not replaced]
+            for row in self._choose.sample(ended, min(len(ended), 10)):
+                self._haunt(row)
+        except (psycopg.OperationalError, httpx.TransportError):
+            time.sleep(0.2)  # the API or the database is away: it is a storm
+            return False
+        return True
 
     def _haunt(self, row: Any) -> None:
         attempt = AttemptId(row.job_id, row.epoch)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,7 +43,7 @@ _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AZURE_STORAGE_KEY": servers.AZURITE_KEY,
-    "NEUTRINO_LEASE_SECONDS": "16",  # when it ends, a dead worker does not count as online any more (15 s)
+    "NEUTRINO_LEASE_SECONDS": "11",  # when it ends, a dead worker does not count as online any more (10 s)
     "NEUTRINO_DRAIN_SECONDS": "20",
     "OMP_NUM_THREADS": "1",
 }
@@ -51,11 +51,12 @@ PATIENCE = 240.0
 
 
 def until(look: Callable[[], Found | None], seconds: float = PATIENCE) -> Found:
-    """What `look` finds, as soon as that is something."""
-    deadline = time.monotonic() + seconds
+    """What `look` finds, as soon as that is something; who looks all the time holds up what is to happen."""
+    began = time.monotonic()
     while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, "it did not happen in time"
+        time.sleep(min(0.02 + waited / 20, 0.1))
     return found
 
 
@@ -179,9 +180,11 @@ class Clouds:
 
 
 @contextmanager
-def three_clouds(folder: Path, workers: tuple[str, ...] = CLOUDS) -> Iterator[Clouds]:
+def three_clouds(
+    folder: Path, workers: tuple[str, ...] = CLOUDS, settings: Mapping[str, str] | None = None
+) -> Iterator[Clouds]:
     """All of it, up; everything is stopped afterwards."""
-    with mock.patch.dict("os.environ", _CREDENTIALS), ExitStack() as stack:
+    with mock.patch.dict("os.environ", _CREDENTIALS | dict(settings or {})), ExitStack() as stack:
         folder.mkdir(exist_ok=True)
         stores: dict[str, str] = {}
         running = {cloud: stack.enter_context(ExitStack()) for cloud in CLOUDS}

@@ -13,7 +13,6 @@ from tests.integration.moves.clouds import Clouds, three_clouds
 @pytest.fixture(scope="package")
 def clouds(new_stack_folder: NewStackFolder) -> Iterator[Clouds]:
     """A stack, a store of each protocol, and a worker in each cloud's pool."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEUTRINO_STALE_SECONDS", "0")
-        with three_clouds(new_stack_folder("registry")) as clouds:
-            yield clouds
+    settings = {"NEUTRINO_STALE_SECONDS": "0", "NEUTRINO_LEASE_SECONDS": "8"}
+    with three_clouds(new_stack_folder("registry"), settings=settings) as clouds:
+        yield clouds
