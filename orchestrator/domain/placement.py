@@ -25,10 +25,12 @@ WINDOW_PER_SLOT = 2
 class Shape(Model):
     """All that placement looks at. `key()` is the canonical text that is stored with the job.
 
-    The first seven come from the spec; the others from what happened since: the cloud to which a person moved the job,
-    the pools that could not take it, and what it carries. `max_rate` is what an hour of one slot may cost, in USD.
+    The first eight come from the spec; the others from what happened since: the cloud to which a person moved the job,
+    the pools that could not take it, and what it carries. `own` tells a copy or a check from what people submit, and
+    `max_rate` is what an hour of one slot may cost, in USD.
     """
 
+    own: bool = False
     clouds: tuple[Cloud, ...] = ()
     gpu: str | None = None
     nodes: int = 1
@@ -45,6 +47,7 @@ class Shape(Model):
         """The shape of a spec."""
         gpu = spec.resources.gpu
         return cls(
+            own=spec.own,
             clouds=tuple(sorted(spec.placement.clouds)),
             gpu=str(gpu) if gpu else None,
             nodes=spec.resources.nodes,
@@ -242,14 +245,16 @@ def share_out(
     many each pool takes.
 
     The oldest job of all shapes comes first, so that no backlog of one shape starves another; each goes to the pool
-    that is best for it at that moment. A shape for which there is no room holds nobody up.
+    that is best for it at that moment. A shape for which there is no room holds nobody up. Work of Neutrino's own goes
+    before all others: a copy that keeps a running job safe must not wait for a backlog of days.
     """
     fitting = {shape: [pool.id for pool in place(shape, pools, prices).pools] for shape in backlog}
     now = {pool.id: pool for pool in pools}
     left = dict(room)
     hauls = {shape: _hauls(shape, pools, prices) for shape in backlog}
     placed: dict[int, list[int]] = {}
-    for job_id, shape in heapq.merge(*([(job_id, shape) for job_id in ids] for shape, ids in backlog.items())):
+    queues = ([(job_id, shape) for job_id in ids] for shape, ids in backlog.items())
+    for job_id, shape in heapq.merge(*queues, key=lambda one: (not one[1].own, one[0])):
         if not (open_pools := [now[pool_id] for pool_id in fitting[shape] if left.get(pool_id)]):
             continue
         best = min(open_pools, key=lambda pool: _preference(shape, pool, hauls[shape][pool.id]))

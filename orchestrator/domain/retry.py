@@ -3,6 +3,10 @@
 Three budgets are kept apart. The user's (`retry.max`) pays for the user's own errors and timeouts. Infrastructure has
 its own, so that a bad node does not spend the user's. The deaths of workers are counted besides: a job that takes its
 worker down three times is quarantined before it takes down more.
+
+What infrastructure has cost is forgiven when a job gets on: a training of weeks meets more bad nodes than ten, and each
+of its checkpoints proves that it is not what takes them down. Copies and checks are Neutrino's own work, and have no
+checkpoints: they outlast a store that cannot be reached for a weekend.
 """
 
 from __future__ import annotations
@@ -14,13 +18,24 @@ from enum import StrEnum
 from orchestrator.domain.spec import Retry, RetryOn
 from orchestrator.domain.state import AttemptState, JobState, Reason
 
-INFRA_BUDGET = 10
-PREEMPTION_BUDGET = 100
-DEATHS_TO_QUARANTINE = 3
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """How many ends of each kind a job may cost before it fails; `pause` is the longest between two attempts that
+    infrastructure has ended, in seconds."""
+
+    infra: int
+    preemptions: int
+    deaths: int
+    pause: float
+
+
+PEOPLES = Budgets(infra=10, preemptions=100, deaths=3, pause=60.0)
+OWN = Budgets(infra=500, preemptions=1000, deaths=20, pause=600.0)
 KILLS_BELIEVED = 2
 """So often a signal from nowhere is taken for the machine's doing; a job that goes on to end so does it to itself."""
 _USER_BACKOFF_S = (1.0, 300.0)  # first delay and ceiling; doubled each time
-_INFRA_BACKOFF_S = (0.5, 60.0)
+_FIRST_INFRA_PAUSE_S = 0.5
 
 
 class Failure(StrEnum):
@@ -81,6 +96,10 @@ class Counters:
     worker_deaths: int = 0
     kills: int = 0  # of the failures of infrastructure, those that were signals from nowhere
 
+    def forgiven(self) -> Counters:
+        """What is left of it for a job that gets on: its own errors."""
+        return Counters(user_failures=self.user_failures)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -98,18 +117,29 @@ def _backoff(bounds: tuple[float, float], failures: int) -> float:
     return min(first * 2.0 ** min(failures - 1, 30), ceiling)
 
 
-def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry) -> Verdict:
+def _spent(before: Counters, reason: Reason, failure: Failure) -> Counters:
+    return Counters(
+        user_failures=before.user_failures + (failure in {Failure.USER, Failure.UNCHANGED_IS_POINTLESS}),
+        infra_failures=before.infra_failures + (failure is Failure.INFRA),
+        preemptions=before.preemptions + (failure is Failure.PREEMPTION),
+        worker_deaths=before.worker_deaths + (reason in _DEATHS),
+        kills=before.kills + (reason is Reason.KILLED),
+    )
+
+
+def after_attempt(
+    reason: Reason,
+    message: str,
+    counters: Counters,
+    retry: Retry,
+    *,
+    budgets: Budgets = PEOPLES,
+) -> Verdict:
     """Decide where the job goes after an attempt ended with `reason`; `counters` are those before it."""
     failure = FAILURE_OF[reason]
     if reason is Reason.KILLED and counters.kills >= KILLS_BELIEVED:
         failure, message = Failure.USER, f"{message} It goes on to end so: the job seems to do it to itself."
-    spent = Counters(
-        user_failures=counters.user_failures + (failure in {Failure.USER, Failure.UNCHANGED_IS_POINTLESS}),
-        infra_failures=counters.infra_failures + (failure is Failure.INFRA),
-        preemptions=counters.preemptions + (failure is Failure.PREEMPTION),
-        worker_deaths=counters.worker_deaths + (reason in _DEATHS),
-        kills=counters.kills + (reason is Reason.KILLED),
-    )
+    spent = _spent(counters, reason, failure)
 
     def fail(why: Reason, text: str) -> Verdict:
         return Verdict(JobState.FAILED, why, text, spent)
@@ -117,7 +147,7 @@ def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry
     def again(delay: float, budget: str) -> Verdict:
         return Verdict(JobState.QUEUED, reason, f"{message} Trying again ({budget}).", spent, delay)
 
-    if spent.worker_deaths >= DEATHS_TO_QUARANTINE:
+    if spent.worker_deaths >= budgets.deaths:
         deaths = spent.worker_deaths
         text = f"Quarantined: {deaths} workers died while running this job. {message} Read its log, then retry it."
         return fail(Reason.QUARANTINED, text)
@@ -128,10 +158,10 @@ def after_attempt(reason: Reason, message: str, counters: Counters, retry: Retry
             return fail(reason, message)
         case Failure.USER if RetryOn.ERROR in retry.on and spent.user_failures <= retry.max:
             return again(_backoff(_USER_BACKOFF_S, spent.user_failures), f"retry {spent.user_failures} of {retry.max}")
-        case Failure.PREEMPTION if RetryOn.PREEMPTED in retry.on and spent.preemptions <= PREEMPTION_BUDGET:
-            return again(0.0, f"preemption {spent.preemptions} of {PREEMPTION_BUDGET}")
-        case Failure.INFRA if RetryOn.INFRA in retry.on and spent.infra_failures <= INFRA_BUDGET:
-            delay = _backoff(_INFRA_BACKOFF_S, spent.infra_failures)
-            return again(delay, f"infrastructure retry {spent.infra_failures} of {INFRA_BUDGET}")
+        case Failure.PREEMPTION if RetryOn.PREEMPTED in retry.on and spent.preemptions <= budgets.preemptions:
+            return again(0.0, f"preemption {spent.preemptions} of {budgets.preemptions}")
+        case Failure.INFRA if RetryOn.INFRA in retry.on and spent.infra_failures <= budgets.infra:
+            delay = _backoff((_FIRST_INFRA_PAUSE_S, budgets.pause), spent.infra_failures)
+            return again(delay, f"infrastructure retry {spent.infra_failures} of {budgets.infra}")
         case _:
             return fail(reason, message)

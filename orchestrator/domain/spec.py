@@ -195,6 +195,7 @@ class JobSpec(Model):
     """What every kind of job has."""
 
     kind: ClassVar[str]
+    own: ClassVar[bool] = False  # whether it is work of Neutrino's own, which waits for no backlog
 
     name: Name
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from orchestrator.domain.ids import AttemptId, encode
-from orchestrator.domain.retry import DEATHS_TO_QUARANTINE
+from orchestrator.domain.retry import PEOPLES
 from orchestrator.domain.spec import Placement
 from orchestrator.domain.state import AttemptState, JobState, Reason
 from orchestrator.scheduler import reconciler
@@ -44,7 +44,7 @@ def test_a_live_lease_is_left_alone(plane: Plane) -> None:
 def test_a_job_that_loses_three_workers_is_quarantined_and_the_others_proceed(plane: Plane) -> None:
     worker = plane.worker(slots=2)
     (killer,) = plane.submit(command("killer"))
-    for epoch in range(1, DEATHS_TO_QUARANTINE + 1):
+    for epoch in range(1, PEOPLES.deaths + 1):
         assert plane.state(killer) is JobState.QUEUED
         plane.sql("UPDATE jobs SET not_before = NULL")
         plane.dispatch()

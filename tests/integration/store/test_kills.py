@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.ids import AttemptId
-from orchestrator.domain.retry import KILLS_BELIEVED
+from orchestrator.domain.ids import AttemptId, decode_attempt
+from orchestrator.domain.retry import KILLS_BELIEVED, PEOPLES
+from orchestrator.domain.spec import Cloud, Placement
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.store import jobs
-from tests.integration.store.plane import Plane
+from tests.integration.store.clouds import checkpoint
+from tests.integration.store.plane import Plane, command
 
 
 def _end(plane: Plane, worker: int, job_id: int, *reasons: Reason) -> JobState:
@@ -38,3 +40,26 @@ def test_other_faults_of_the_machine_do_not_count_as_kills(plane: Plane) -> None
     faults = [Reason.INFRA_ERROR, Reason.STAGING_FAILED, Reason.UPLOAD_FAILED, Reason.KILLED, Reason.KILLED]
     assert _end(plane, worker, job_id, *faults) is JobState.QUEUED
     assert plane.job(job_id).infra_failures == len(faults)
+
+
+def test_a_job_that_commits_checkpoints_outlives_any_number_of_its_workers(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    def lose(step: int | None) -> JobState:
+        """One attempt that commits a checkpoint, if it gets so far, and loses its worker."""
+        plane.sql("UPDATE jobs SET not_before = NULL WHERE id = :id", id=job_id)
+        plane.dispatch()
+        (lease,) = plane.claim(workers["aws"])
+        attempt = decode_attempt(lease.attempt)
+        if step is not None:
+            checkpoint(plane, attempt, step)
+        plane.report(workers["aws"], attempt, Reason.LEASE_LOST)
+        return plane.state(job_id)
+
+    (job_id,) = plane.submit(command(placement=Placement(clouds=(Cloud.AWS,))))
+    for step in range(2 * PEOPLES.deaths):
+        assert lose(step) is JobState.QUEUED
+    for _ in range(PEOPLES.deaths - 2):  # the last one that got on has left one death behind
+        assert lose(None) is JobState.QUEUED
+    assert lose(None) is JobState.FAILED
+    assert plane.job(job_id).reason == "quarantined"

@@ -164,7 +164,7 @@ def test_freight_is_rounded_so_that_there_are_few_shapes() -> None:
     assert rounded == [0, 2**20, 2**20, 2**21, 2**32]
 
 
-A, B, GPU = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1")
+A, B, GPU, OWN = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1"), Shape(own=True)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,7 @@ A, B, GPU = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1")
         ({}, [CPU], {}),
         ({A: [1, 2]}, [], {}),
         ({A: [1, 3], B: [2, 4]}, [_pool("cpu", slots=1)], {1: [1, 2]}),
+        ({A: [1, 3], OWN: [4, 5]}, [_pool("cpu", slots=1)], {1: [4, 5]}),
         ({B: [5], A: [1, 2, 3]}, [_pool("cpu", slots=2)], {1: [1, 2, 3, 5]}),
         ({GPU: [1, 2], A: [3]}, [_pool("cpu", slots=1)], {1: [3]}),
         ({A: [1, 2, 3, 4]}, [_pool("cpu", slots=2), _pool("more", id=2, slots=2)], {1: [1, 3], 2: [2, 4]}),
@@ -182,7 +183,16 @@ A, B, GPU = Shape(), Shape(pool="cpu"), Shape(gpu="T4:1")
             {1: [1], 2: [2]},
         ),
     ],
-    ids=["nothing waits", "no pool", "by age", "by age over shapes", "no room", "idle slots first", "spare the GPU"],
+    ids=[
+        "nothing waits",
+        "no pool",
+        "by age",
+        "by age over shapes",
+        "own work",
+        "no room",
+        "idle slots first",
+        "spare the GPU",
+    ],
 )
 def test_windows_are_shared_out(
     backlog: dict[Shape, list[int]], pools: list[PoolState], placed: dict[int, list[int]]

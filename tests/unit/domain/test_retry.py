@@ -9,10 +9,9 @@ import pytest
 
 from orchestrator.domain.retry import (
     ATTEMPT_STATE_OF,
-    DEATHS_TO_QUARANTINE,
     FAILURE_OF,
-    INFRA_BUDGET,
-    PREEMPTION_BUDGET,
+    OWN,
+    PEOPLES,
     Counters,
     after_attempt,
 )
@@ -35,7 +34,7 @@ TABLE: list[tuple[str, Reason, dict[str, int], Retry, JobState, Reason, float]] 
     (
         "preemption has a budget",
         Reason.PREEMPTED,
-        {"preemptions": PREEMPTION_BUDGET},
+        {"preemptions": PEOPLES.preemptions},
         NO_RETRY,
         FAILED,
         Reason.PREEMPTED,
@@ -63,7 +62,7 @@ TABLE: list[tuple[str, Reason, dict[str, int], Retry, JobState, Reason, float]] 
     (
         "and not for ever",
         Reason.INFRA_ERROR,
-        {"infra_failures": INFRA_BUDGET},
+        {"infra_failures": PEOPLES.infra},
         NO_RETRY,
         FAILED,
         Reason.INFRA_ERROR,
@@ -126,6 +125,22 @@ def test_every_end_has_a_verdict_whatever_was_spent(reason: Reason) -> None:
         assert "It ended." in verdict.message
 
 
+def test_a_job_that_gets_on_is_forgiven_what_infrastructure_has_cost() -> None:
+    before = Counters(user_failures=1, infra_failures=10, preemptions=100, worker_deaths=2, kills=2)
+    verdict = after_attempt(Reason.LEASE_LOST, "It died.", before.forgiven(), TWICE)
+    assert (verdict.state, verdict.delay) == (QUEUED, 0.5)
+    assert verdict.counters == Counters(user_failures=1, infra_failures=1, worker_deaths=1)
+    assert after_attempt(Reason.USER_ERROR, "", Counters(user_failures=2).forgiven(), TWICE).state is FAILED
+
+
+def test_copies_outlast_a_store_that_is_away_for_a_weekend() -> None:
+    counters, waited = Counters(), 0.0
+    while (verdict := after_attempt(Reason.INFRA_ERROR, "", counters, NO_RETRY, budgets=OWN)).state is QUEUED:
+        counters, waited = verdict.counters, waited + verdict.delay
+        assert verdict.delay <= 600
+    assert waited > 3 * 86400
+
+
 def test_a_retry_says_which_of_how_many_it_is() -> None:
     verdict = after_attempt(Reason.USER_ERROR, "Exit code 1.", Counters(user_failures=1), Retry(max=3))
     assert verdict.message == "Exit code 1. Trying again (retry 2 of 3)."
@@ -133,7 +148,7 @@ def test_a_retry_says_which_of_how_many_it_is() -> None:
 
 def test_quarantine_says_how_many_workers_died_and_what_to_do() -> None:
     verdict = after_attempt(Reason.WORKER_LOST, "It died.", Counters(worker_deaths=2), TWICE)
-    assert verdict.message.startswith(f"Quarantined: {DEATHS_TO_QUARANTINE} workers died while running this job.")
+    assert verdict.message.startswith(f"Quarantined: {PEOPLES.deaths} workers died while running this job.")
     assert "retry it" in verdict.message
 
 
