@@ -25,9 +25,11 @@ class AuditEntry(Model):
 
 class AuditVerdict(Model):
     """Whether the chain holds. `broken_at` is the first entry that is not what was written, or is missing; `head` is
-    the hash of the newest entry: kept elsewhere, it proves later that nothing before it was changed."""
+    the hash of the newest entry: kept elsewhere, it proves later that nothing before it was changed. A long chain is
+    verified in parts: `next` is the entry behind which the next one begins."""
 
     entries: int
     head: str | None
     broken_at: int | None
+    next: int | None = None
     message: str

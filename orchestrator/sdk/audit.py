@@ -18,5 +18,8 @@ class Audit(Bound[D]):
 
     @Operation
     def verify(self) -> Steps[AuditVerdict]:
-        """Whether every entry is as it was written; the API computes the chain again."""
-        return (yield from get("/v1/audit/verify", AuditVerdict))
+        """Whether every entry is as it was written; the API computes the chain again, part by part."""
+        verdict = yield from get("/v1/audit/verify", AuditVerdict)
+        while verdict.next is not None:
+            verdict = yield from get("/v1/audit/verify", AuditVerdict, after=verdict.next)
+        return verdict

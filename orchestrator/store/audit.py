@@ -115,29 +115,42 @@ def page(
     return entries, entries[-1].seq if len(rows) > limit else None
 
 
+_VERIFIED_AT_ONCE = 50_000
+MOST_ENTRIES = 2**62
 _BROKEN = f"""
-WITH chained AS (
-  SELECT a.*, lag(a.hash) OVER w AS before, row_number() OVER w AS place
-  FROM audit a WHERE a.workspace_id = :workspace WINDOW w AS (ORDER BY a.seq)
+WITH part AS (
+  SELECT * FROM audit WHERE workspace_id = :workspace AND seq > :after ORDER BY seq LIMIT :limit
+), chained AS (
+  SELECT part.*, :after + row_number() OVER w AS place,
+    coalesce(lag(hash) OVER w, (SELECT hash FROM audit WHERE workspace_id = :workspace AND seq = :after)) AS before
+  FROM part WINDOW w AS (ORDER BY seq)
 ), checked AS (
   SELECT seq, place, hash, seq = place
     AND hash = sha256(coalesce(before, '') || {_CANONICAL.format(seq="seq", at="at", row="chained")}) AS holds
   FROM chained
 )
-SELECT (SELECT count(*) FROM checked) AS entries,
+SELECT :after + (SELECT count(*) FROM checked) AS reached,
   (SELECT least(min(seq), min(place)) FROM checked WHERE NOT holds) AS broken_at,
-  h.seq AS newest, encode(h.hash, 'hex') AS head,
-  (SELECT hash FROM checked ORDER BY seq DESC LIMIT 1) IS NOT DISTINCT FROM h.hash AS whole
+  coalesce(h.seq, 0) AS newest, encode(h.hash, 'hex') AS head,
+  (SELECT hash FROM audit WHERE workspace_id = :workspace AND seq = h.seq) IS NOT DISTINCT FROM h.hash AS whole
 FROM (SELECT CAST(:workspace AS bigint) AS workspace_id) AS asked LEFT JOIN audit_heads h USING (workspace_id)
 """
 
 
-def verify(connection: Connection, workspace_id: int) -> AuditVerdict:
-    """Compute every hash of the workspace's chain again."""
-    row = connection.execute(text(_BROKEN), {"workspace": workspace_id}).one()
-    broken_at = row.broken_at if row.broken_at is not None or row.whole else row.entries + 1
-    if broken_at is None:
-        message = f"All {row.entries} entries are as they were written."
-    else:
+def verify(connection: Connection, workspace_id: int, after: int = 0, limit: int = _VERIFIED_AT_ONCE) -> AuditVerdict:
+    """Compute the hashes of the workspace's chain again, from behind an entry of which that was done, and of at most
+    `limit` entries: however long the chain is, one look has an end."""
+    values = {"workspace": workspace_id, "after": after, "limit": limit}
+    row = connection.execute(text(_BROKEN), values).one()
+    broken_at, reached = row.broken_at, row.reached
+    more = broken_at is None and reached == after + limit and reached < row.newest
+    if broken_at is None and not more and not (row.whole and reached == row.newest):
+        broken_at = min(reached, row.newest) + 1
+    if broken_at is not None:
         message = f"Entry {broken_at} was changed or removed, or one before it was added. Entries before it hold."
-    return AuditVerdict(entries=row.entries, head=row.head, broken_at=broken_at, message=message)
+    elif more:
+        message = f"The first {reached} of {row.newest} entries are as they were written. The others come next."
+    else:
+        message = f"All {reached} entries are as they were written."
+    following = reached if more else None
+    return AuditVerdict(entries=reached, head=row.head, broken_at=broken_at, next=following, message=message)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from orchestrator.api.auth import Admin
 from orchestrator.api.dependencies import Cursor, Db, Limit
@@ -24,7 +26,11 @@ def list_audit(db: Db, caller: Admin, limit: Limit = 50, cursor: Cursor = None) 
 
 
 @router.get("/verify")
-def verify_audit(db: Db, caller: Admin) -> AuditVerdict:
-    """Compute the whole chain of hashes again, and say where it breaks."""
+def verify_audit(
+    db: Db,
+    caller: Admin,
+    after: Annotated[int, Query(ge=0, le=audit.MOST_ENTRIES, description="`next` of the part before.")] = 0,
+) -> AuditVerdict:
+    """Compute the chain of hashes again, part by part, and say where it breaks."""
     with db.transaction() as connection:
-        return audit.verify(connection, caller.workspace_id)
+        return audit.verify(connection, caller.workspace_id, after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.dashboard.access import ActingAdmin, Admin, Db
@@ -77,12 +77,19 @@ def list_people(request: Request, db: Db, viewer: Admin) -> Response:
 
 
 @router.get("/audit")
-def show_audit(request: Request, db: Db, viewer: Admin, cursor: str | None = None, verify: bool = False) -> Response:
-    """Who did what; with `verify`, the proof that nobody has rewritten it."""
+def show_audit(
+    request: Request,
+    db: Db,
+    viewer: Admin,
+    cursor: str | None = None,
+    verify: bool = False,
+    after: Annotated[int, Query(ge=0, le=audit.MOST_ENTRIES)] = 0,
+) -> Response:
+    """Who did what; with `verify`, the proof that nobody has rewritten it, part by part."""
     before = None if cursor is None else decode_cursor(cursor)
     with db.transaction() as connection:
         entries, last = audit.page(connection, viewer.workspace_id, before=before, limit=_PAGE)
-        verdict = audit.verify(connection, viewer.workspace_id) if verify else None
+        verdict = audit.verify(connection, viewer.workspace_id, after) if verify else None
     return render(
         request,
         "admin_audit.html",

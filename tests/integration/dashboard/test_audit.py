@@ -103,8 +103,32 @@ def test_whoever_rewrites_it_all_the_same_is_found(api: Api, database: Database,
         connection.exec_driver_sql("ALTER TABLE audit DISABLE TRIGGER USER")
         connection.exec_driver_sql(forgery.format(w=own))
         try:
-            verdict = audit.verify(connection, own)
+            verdicts = [audit.verify(connection, own)]
+            in_parts = audit.verify(connection, own, limit=2)
+            while in_parts.next is not None:
+                in_parts = audit.verify(connection, own, in_parts.next, 2)
+            verdicts.append(in_parts)
         finally:
             connection.rollback()
-    assert verdict.broken_at == (before if broken_at == -1 else broken_at)
+    assert [each.broken_at for each in verdicts] == [before if broken_at == -1 else broken_at] * 2
     assert api("GET", "/v1/audit/verify").json()["entries"] == before
+
+
+def test_a_long_chain_is_verified_in_parts_that_each_say_how_far_they_came(
+    api: Api, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        api.submit()
+    admin = sign_in("admin")
+    entries = api("GET", "/v1/audit/verify").json()["entries"]
+    monkeypatch.setattr(audit.verify, "__defaults__", (0, entries - 1))
+    part = api("GET", "/v1/audit/verify").json()
+    assert (part["next"], part["brokenAt"]) == (entries - 1, None)
+    assert api("GET", "/v1/audit/verify", params={"after": part["next"]}).json()["entries"] == entries
+    page = admin.get("/admin/audit", params={"verify": "1"}).text
+    assert f"The first {entries - 1} of {entries} entries are as they were written." in page
+    assert f'hx-get="/admin/audit?verify=1&after={entries - 1}"' in page
+    assert "data-live" not in page  # or each tick would compute it again
+    rest = admin.get(f"/admin/audit?verify=1&after={entries - 1}", headers={"HX-Target": "div#verdict"}).text
+    assert f"All {entries} entries are as they were written." in rest
+    assert "<table" not in rest

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import psutil
@@ -27,16 +27,20 @@ PAGES = ["/", "/jobs", "/jobs/j-1", "/models", "/queues", "/workers", "/cost", "
 def hanging(server: Postgres) -> Iterator[None]:
     """The server with all of its backends, stopped; those that begin are stopped with the one that begins them."""
     assert server.running_pid is not None
-    family = [psutil.Process(server.running_pid)]
-    family[0].suspend()
-    family += family[0].children(recursive=True)
-    for process in family[1:]:
-        process.suspend()
+    postmaster = psutil.Process(server.running_pid)
+    postmaster.suspend()
+    backends = postmaster.children(recursive=True)
+    _send(backends, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process in family:
-            process.send_signal(signal.SIGCONT)
+        _send([*backends, postmaster], signal.SIGCONT)
+
+
+def _send(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a backend may end at any time
+            process.send_signal(number)
 
 
 @pytest.fixture
