@@ -157,9 +157,10 @@ class CreateCluster(ClusterRef):
 
 class ClusterView(CreateCluster):
     """A cluster as people see it, with what its launcher found when it last looked. `asked_at` is later than
-    `checked_at` while a check is under way."""
+    `checked_at` while a check is under way. `trouble` says since when a launcher hears nothing of it."""
 
     draining: bool
+    trouble: str | None = None
     pools: tuple[str, ...]
     launchers: int
     asked_at: datetime | None

@@ -20,8 +20,22 @@ _VIEWS = f"""
     SELECT c.*,
       (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
       (SELECT count(*) FROM workers w JOIN pools p ON p.id = w.pool_id
-       WHERE p.cluster_id = c.id AND {ONLINE}) AS launchers
+       WHERE p.cluster_id = c.id AND {ONLINE}) AS launchers,
+      (SELECT min(t.detail) FROM components t WHERE t.kind = 'cluster' AND NOT t.ok
+         AND starts_with(t.name, c.name || '/')
+         AND t.seen_at > clock_timestamp() - :silence * interval '1 second') AS trouble
     FROM clusters c
+"""
+_TROUBLED = """
+    INSERT INTO components (name, kind, detail, ok)
+    SELECT c.name || '/' || w.name, 'cluster', :trouble, false FROM workers w
+    JOIN pools p ON p.id = w.pool_id JOIN clusters c ON c.id = p.cluster_id WHERE w.id = :worker
+    ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp(), detail = excluded.detail
+"""
+_WELL = """
+    DELETE FROM components t USING workers w, pools p, clusters c
+    WHERE w.id = :worker AND p.id = w.pool_id AND c.id = p.cluster_id
+      AND t.name = c.name || '/' || w.name AND t.kind = 'cluster'
 """
 
 
@@ -65,6 +79,7 @@ def _view(row: Row[Any]) -> ClusterView:
         **{name: getattr(ref, name) for name in ClusterRef.model_fields},
         name=row.name,
         draining=row.draining,
+        trouble=row.trouble,
         pools=tuple(row.pools),
         launchers=row.launchers,
         asked_at=row.asked_at,
@@ -114,6 +129,12 @@ def found(connection: Connection, worker_id: int, checks: Sequence[Check]) -> No
     """
     values = {"worker": worker_id, "checks": json.dumps([check.model_dump(mode="json") for check in checks])}
     connection.execute(text(statement), values)
+
+
+def heard(connection: Connection, worker_id: int, trouble: str | None) -> None:
+    """What a launcher, which is alive, hears of its cluster: nothing, for a while, or that all is well."""
+    values = {"worker": worker_id, "trouble": trouble}
+    connection.execute(text(_WELL if trouble is None else _TROUBLED), values)
 
 
 def is_asked(connection: Connection, worker_id: int) -> tuple[bool, bool]:

@@ -75,6 +75,8 @@ def heartbeat(db: Db, beat: Heartbeat) -> HeartbeatReply:
         check, drain = clusters.is_asked(connection, worker_id)
     # Jobs are locked before attempts, and in order: what is said of them has transactions of its own.
     with db.transaction() as connection:
+        clusters.heard(connection, worker_id, beat.trouble)
+    with db.transaction() as connection:
         pods.say(connection, worker_id, [(decode_attempt(one.attempt), one) for one in beat.waits])
     if beat.trouble:
         with db.transaction() as connection:

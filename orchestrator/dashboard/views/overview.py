@@ -12,8 +12,7 @@ from fastapi.responses import Response
 from orchestrator.dashboard.access import Db, Viewer
 from orchestrator.dashboard.concerns import Concern, Facts, concerns
 from orchestrator.dashboard.formats import size
-from orchestrator.dashboard.live import Live
-from orchestrator.dashboard.recent import Recent
+from orchestrator.dashboard.parts import shared
 from orchestrator.dashboard.render import render
 from orchestrator.domain.pods import ClusterView
 from orchestrator.domain.state import JobState
@@ -45,7 +44,7 @@ def _look(database: Database, workspace_id: int) -> Picture:
     began = time.perf_counter()
     with database.transaction() as connection:
         depth = overview.depth(connection, workspace_id)
-        parts = components.views(connection)
+        parts = [part for part in components.views(connection) if part.kind != "cluster"]  # clusters tell below
         facts = Facts(
             components=parts,
             failures=overview.failures(connection, workspace_id),
@@ -79,7 +78,8 @@ def _look(database: Database, workspace_id: int) -> Picture:
 
 def _cluster(cluster: ClusterView) -> ComponentView:
     """A cluster as a part: its launchers tell what works there."""
-    wrong = [f"{check.name}: {check.detail}" for check in cluster.checks if not check.ok]
+    wrong = [cluster.trouble] if cluster.trouble else []
+    wrong += [f"{check.name}: {check.detail}" for check in cluster.checks if not check.ok]
     launchers = f"{cluster.launchers} launcher{'' if cluster.launchers == 1 else 's'}"
     watched = cluster.launchers > 0 or not cluster.pools
     return ComponentView(
@@ -92,13 +92,7 @@ def _cluster(cluster: ClusterView) -> ComponentView:
 
 
 @router.get("/")
+@shared
 def show_overview(request: Request, db: Db, viewer: Viewer) -> Response:
-    """The overview. Tabs that ask for their part again after one change share one look."""
-    live: Live = request.app.state.live
-    recent: Recent = request.app.state.recent
-    if "HX-Request" in request.headers:
-        key = ("overview", viewer.workspace_id, live.changes_of(viewer.workspace_id))
-        picture = recent.get(key, lambda: _look(db, viewer.workspace_id))
-    else:
-        picture = _look(db, viewer.workspace_id)
-    return render(request, "overview.html", picture=picture)
+    """The overview."""
+    return render(request, "overview.html", picture=_look(db, viewer.workspace_id))

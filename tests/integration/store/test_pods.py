@@ -117,6 +117,13 @@ def test_what_is_said_stands_beside_the_job_while_its_attempt_lives(plane: Plane
     assert plane.job(attempt.job_id).message == "0/3 nodes"
 
 
+def test_a_launcher_that_hears_nothing_of_its_cluster_says_so_until_it_does(plane: Plane, launcher: int) -> None:
+    for trouble in ("The cluster is silent.", "The cluster is still silent.", None):
+        with plane.database.transaction() as connection:
+            clusters.heard(connection, launcher, trouble)
+            assert clusters.get(connection, "kube").trouble == trouble
+
+
 def test_a_pool_of_pods_takes_what_one_of_processes_cannot(plane: Plane, launcher: int) -> None:
     plane.worker("local")
     specs = [
