@@ -27,7 +27,7 @@ def create_app(database: Database, changes: Changes) -> FastAPI:
     app.state.recent = Recent()
     app.state.provider = _provider()
     errors.install(app)
-    app.add_middleware(GZipMiddleware, minimum_size=700)
+    app.add_middleware(GZipMiddleware, minimum_size=700, compresslevel=5)
     app.add_middleware(Headers)
     for module in (login, overview, jobs, plots, logs, job, models, versions, fleet, cost, admin, live):
         app.include_router(module.router)

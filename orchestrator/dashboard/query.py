@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import nearest
 from orchestrator.domain.state import JobState
-from orchestrator.store.listing import JobFilter
+from orchestrator.store.filters import JobFilter
 
 KEYS = ("state", "reason", "kind", "user", "pool", "name")
 MOST = 20

@@ -6,12 +6,18 @@ const drawn = new WeakMap();
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function written(value, bytes) {
+function written(value, bytes, digits = bytes ? 3 : 4) {
   if (value == null) return "—";
-  if (!bytes) return Math.abs(value) >= 1e5 || (value && Math.abs(value) < 1e-3) ? value.toExponential(2) : String(+value.toPrecision(4));
+  if (!bytes) return Math.abs(value) >= 1e5 || (value && Math.abs(value) < 1e-3) ? value.toExponential(2) : String(+value.toPrecision(digits));
   let unit = 0;
   while (Math.abs(value) >= 1024 && unit < BYTES.length - 1) { value /= 1024; unit += 1; }
-  return `${+value.toPrecision(3)} ${BYTES[unit]}`;
+  return `${+value.toPrecision(digits)} ${BYTES[unit]}`;
+}
+
+// As many digits as it takes for no two marks of an axis to read the same.
+function marks(ticks, bytes) {
+  const tries = [3, 4, 5, 6].map((digits) => ticks.map((tick) => written(tick, bytes, digits)));
+  return tries.find((texts) => new Set(texts).size === texts.length) ?? tries.at(-1);
 }
 
 function pictures(plots) {
@@ -56,7 +62,7 @@ function draw(picture, resources) {
     scales: { x: { time: false } },
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: true, y: false } },
-    axes: [{ ...axis, size: 26, values: (_, ticks) => ticks.map((tick) => written(tick, false)) }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => written(tick, bytes)) }],
+    axes: [{ ...axis, size: 26, values: (_, ticks) => marks(ticks, false) }, { ...axis, size: 62, values: (_, ticks) => marks(ticks, bytes) }],
     series: [{}, ...picture.curves.map((curve) => ({ label: curve.label, stroke: curve.colour, width: 1.5, spanGaps: true, points: { show: curve.steps.length < 3 } }))],
     hooks: { setCursor: [(self) => tell(self.cursor.idx)] },
   }, table, box);
@@ -87,7 +93,10 @@ async function show(panel) {
   if (text === last?.text && !panel.dataset.stale) return;
   const { plots } = JSON.parse(text);
   const resources = panel.dataset.plots.includes("part=resources");
-  if (plots.length) panel.replaceChildren(...pictures(plots).map((picture) => draw(picture, resources)));
+  if (plots.length) {
+    panel.closest("[hidden]")?.removeAttribute("hidden"); // a job writes its first ones after its page was opened
+    panel.replaceChildren(...pictures(plots).map((picture) => draw(picture, resources)));
+  }
   delete panel.dataset.stale;
 }
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.dashboard.access import ActingAdmin, ActingOperator, Db, Viewer
+from orchestrator.dashboard.parts import shared
 from orchestrator.dashboard.render import render
 from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.ids import encode
@@ -26,6 +27,7 @@ _PAGE = 50
 
 
 @router.get("/queues")
+@shared
 def queues(request: Request, db: Db, viewer: Viewer) -> Response:
     """Pools with their slots and windows, clusters, and what waits, by shape."""
     with db.transaction() as connection:
@@ -77,6 +79,7 @@ def _rows(connection: Connection, workspace_id: int, workers: list[WorkerView]) 
 
 
 @router.get("/workers")
+@shared
 def workers(request: Request, db: Db, viewer: Viewer, cursor: str | None = None) -> Response:
     """Workers: heartbeat, jobs, drain."""
     before = None if cursor is None else decode_cursor(cursor)

@@ -14,6 +14,7 @@ from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.dashboard import recipes
 from orchestrator.dashboard.access import ActingSubmitter, Db, Submitter, Viewer
 from orchestrator.dashboard.drawing import bands
+from orchestrator.dashboard.parts import shared
 from orchestrator.dashboard.render import render
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import decode, encode
@@ -56,6 +57,7 @@ def heading(connection: Connection, viewer: Viewer, job_id: str) -> Heading:
 
 
 @router.get("")
+@shared
 def job(request: Request, db: Db, viewer: Viewer, job_id: str) -> Response:
     """The job's page."""
     with db.transaction() as connection:

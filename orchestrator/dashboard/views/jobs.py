@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.dashboard import query as queries
 from orchestrator.dashboard.access import ActingSubmitter, ActingViewer, Db, Submitter, Viewer
+from orchestrator.dashboard.parts import shared
 from orchestrator.dashboard.render import render
 from orchestrator.domain import roles
 from orchestrator.domain.errors import NotFound
@@ -57,6 +58,7 @@ def _address(request: Request, **changes: Any) -> str:
 
 
 @router.get("/jobs")
+@shared
 def listing(
     request: Request,
     db: Db,

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from orchestrator.dashboard.access import Db, Viewer
+from orchestrator.dashboard.parts import shared
 from orchestrator.dashboard.render import render
 from orchestrator.domain.views import ModelVersionView, ReplicaView
 from orchestrator.store import models, places, transfers
@@ -24,6 +25,7 @@ _MIGRATIONS = 20
 
 
 @router.get("")
+@shared
 def listing(
     request: Request, db: Db, viewer: Viewer, after: Annotated[str | None, Query(max_length=200)] = None
 ) -> Response:
@@ -47,6 +49,7 @@ def listing(
 
 
 @router.get("/{name}")
+@shared
 def model(
     request: Request,
     db: Db,

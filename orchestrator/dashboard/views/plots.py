@@ -17,7 +17,7 @@ from orchestrator.dashboard.views.job import RESOURCES, heading
 from orchestrator.domain.ids import decode
 from orchestrator.domain.views import JobView
 from orchestrator.store import browse, filters, jobs, plots
-from orchestrator.store.listing import JobFilter
+from orchestrator.store.filters import JobFilter
 
 router = APIRouter(prefix="/jobs")
 

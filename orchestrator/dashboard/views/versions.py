@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from cloud_adapters.egress import egress_price
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.dashboard.access import ActingSubmitter, Db, Submitter, Viewer
+from orchestrator.dashboard.parts import shared
 from orchestrator.dashboard.render import render
 from orchestrator.domain.errors import FieldError, InvalidSpec
 from orchestrator.domain.freight import Region, cloud_of
@@ -44,6 +45,7 @@ def _page(name: str, version: int) -> Response:
 
 
 @router.get("/{version}")
+@shared
 def version_page(request: Request, db: Db, viewer: Viewer, name: str, version: str) -> Response:
     """The version's page."""
     with db.transaction() as connection:
