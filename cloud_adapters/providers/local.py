@@ -8,7 +8,6 @@ there that was killed is removed by the next one that writes: at once when it he
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,7 +18,7 @@ import zlib
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from cloud_adapters.addresses import StoreUri, allowed_folder
 from cloud_adapters.base import (
@@ -35,6 +34,7 @@ from cloud_adapters.base import (
     check_key,
     is_hidden,
 )
+from cloud_adapters.disk import entries, is_locked, removed_if_abandoned, sync, within, write_at
 from cloud_adapters.errors import (
     AccessDenied,
     InvalidStore,
@@ -46,16 +46,15 @@ from cloud_adapters.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_TIDIED_AWAY = 100
 _FORGOTTEN_S = 7 * 86400.0
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-_Made = TypeVar("_Made")
 _ERRORS: dict[int, type[StoreError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.ENOTDIR: ObjectNotFound,
+    errno.ENXIO: ObjectNotFound,
     errno.EISDIR: ObjectNotFound,
     errno.EACCES: AccessDenied,
     errno.EPERM: AccessDenied,
@@ -115,11 +114,11 @@ class LocalStore:
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Reader:
         with _in_our_words(key):
-            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise ObjectNotFound(f"{key}: is a folder")
+                raise ObjectNotFound(f"{key}: is no file")  # nor does a pipe that nobody writes to hold anybody up
             if etag is not None and etag != _etag(status):
                 raise PreconditionFailed(f"{key} has changed since it was looked at")
             if start > status.st_size:
@@ -143,7 +142,7 @@ class LocalStore:
         with _in_our_words(key):
             status = path.stat()
         if not path.is_file():
-            raise ObjectNotFound(f"{key}: is a folder")
+            raise ObjectNotFound(f"{key}: is no file")
         return ObjectInfo(key, status.st_size, _etag(status))
 
     def list_page(self, prefix: str = "", *, token: str | None = None, limit: int = 1000) -> Page:
@@ -189,7 +188,7 @@ class LocalStore:
         upload = self._new_upload(key, part_size)
         folder = self._upload_folder(upload)
         with _in_our_words(key):
-            _within(folder, (folder / "data").touch)
+            within(folder, (folder / "data").touch)
         return upload
 
     def find_upload(self, key: str, *, part_size: int) -> Upload | None:
@@ -209,7 +208,7 @@ class LocalStore:
         with _in_our_words(upload.key):
             descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CLOEXEC)
             try:
-                _write_at(descriptor, data, (number - 1) * upload.part_size)
+                write_at(descriptor, data, (number - 1) * upload.part_size)
             finally:
                 os.close(descriptor)
             (folder / f"part-{number}-{len(data)}").touch()
@@ -245,12 +244,12 @@ class LocalStore:
     def sweep(self, *, before: float) -> int:
         swept = 0
         with _in_our_words(self.uri):
-            for upload in _entries(self._uploads):
+            for upload in entries(self._uploads):
                 with suppress(FileNotFoundError):  # it has ended meanwhile
                     if max(one.stat().st_mtime for one in (upload, upload / "data")) < before:
                         shutil.rmtree(upload, ignore_errors=True)
                         swept += 1
-            swept += sum(_removed_if_abandoned(file) for file in _entries(self._files))
+            swept += sum(removed_if_abandoned(file) for file in entries(self._files))
         self._tidy()
         return swept
 
@@ -309,8 +308,8 @@ class LocalStore:
         locked = False
         while not locked:
             staged = self._files / uuid.uuid4().hex
-            descriptor = _within(self._files, partial(os.open, staged, _NEW, 0o666))
-            locked = _is_locked(descriptor)
+            descriptor = within(self._files, partial(os.open, staged, _NEW, 0o666))
+            locked = is_locked(descriptor)
             if not locked:
                 os.close(descriptor)
         try:
@@ -330,7 +329,7 @@ class LocalStore:
     def _unfinished(self, key: str, part_size: int) -> list[Path]:
         """The folders of unfinished uploads of `key`."""
         name = self._upload_name(key, part_size)
-        return [had for had in _entries(self._uploads) if had.name.startswith(name) and (had / "data").exists()]
+        return [had for had in entries(self._uploads) if had.name.startswith(name) and (had / "data").exists()]
 
     def _new_upload(self, key: str, part_size: int) -> Upload:
         return Upload(key, f"{self._upload_name(key, part_size)}-{uuid.uuid4().hex}", part_size)
@@ -344,15 +343,15 @@ class LocalStore:
 
     def _publish(self, staged: Path, target: Path, key: str, *, create_only: bool) -> ObjectInfo:
         """Makes the synced content of `staged` appear as `target` in one step, durably."""
-        _sync(staged)
+        sync(staged)
         if create_only:
-            _within(target.parent, lambda: os.link(staged, target))
+            within(target.parent, lambda: os.link(staged, target))
             staged.unlink()
         else:
-            _within(target.parent, lambda: staged.replace(target))
+            within(target.parent, lambda: staged.replace(target))
         status = target.stat()
         for parent in (target.parent, *target.parent.parents):
-            _sync(parent)
+            sync(parent)
             if parent == self.folder:
                 break
         return ObjectInfo(key, status.st_size, _etag(status))
@@ -393,67 +392,3 @@ class _FileReader:
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Whether the new file is ours: somebody else may have swept it away just before it could be locked. Where a file
-    system knows no locks, nobody sweeps."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return os.fstat(descriptor).st_nlink > 0
-
-
-def _removed_if_abandoned(file: Path) -> bool:
-    """Whether the writer of `file` has died, so that it could be removed."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.unlink(missing_ok=True)
-    except OSError:  # its writer lives, or there are no locks here
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _within(folder: Path, step: Callable[[], _Made]) -> _Made:
-    """Does `step` in `folder`, which is made, and made again when another writer has taken it away for being empty."""
-    for left in reversed(range(_TIDIED_AWAY)):
-        made = False
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            made = True
-            return step()
-        except (FileNotFoundError, FileExistsError) as error:
-            if not left or (made and isinstance(error, FileExistsError)):
-                raise
-    raise AssertionError("unreachable: the last turn returns or raises")
-
-
-def _write_at(descriptor: int, data: Bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,18 @@ def test_a_folder_with_a_manifest_of_another_kind_is_a_plain_one(tmp_path: Path,
     assert found.remove() == 2
     with pytest.raises(ObjectNotFound):
         find(folder.as_uri())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_files_are_objects(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe would hold up a reader until somebody writes to it."""
+    (tmp_path / "file").write_bytes(b"x")
+    make(tmp_path / "manifest.json")
+    store = LocalStore(tmp_path)
+    for look in (store.open, store.head):
+        with pytest.raises(ObjectNotFound):
+            look("manifest.json")
+    assert [info.key for info in find(tmp_path.as_uri()).objects()] == ["file"]
 
 
 def test_unfinished_things_are_hidden_however_deep_and_go_with_their_folder(tmp_path: Path) -> None:
