@@ -65,7 +65,7 @@ def transfer(
         raise CorruptArtifact(f"The manifest at {source_prefix} has digest {manifest.digest}, not {digest}.")
     flow = Flow(options or Options(), manifest.size, len(manifest.files), on_progress, cancel or threading.Event())
     source, destination = flow.with_patience(source), flow.with_patience(destination)
-    there, known = listed(destination, prefix), reusable(destination, reuse)
+    there, known = listed(destination, prefix), reusable(destination, reuse, manifest)
     if join_key(prefix, MANIFEST_NAME) in there:
         _refuse_another(destination, prefix, manifest)
     mover = Mover(flow, source, destination, prefix, there=there, reusable=known)

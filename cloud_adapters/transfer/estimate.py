@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cloud_adapters.artifacts import read_manifest
+from cloud_adapters.artifacts import MAX_MANIFEST, read_manifest
 from cloud_adapters.base import MIB, join_key
 from cloud_adapters.egress import EgressPrice, egress_price
 from cloud_adapters.errors import ObjectNotFound
+from cloud_adapters.retrying import read_whole
+from orchestrator.domain.artifact import MANIFEST_NAME, ManifestFile
 from orchestrator.domain.freight import Region
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ def estimate(
     Files that the destination holds with the right size are taken for good here; the transfer itself checks them.
     """
     manifest = read_manifest(source, source_prefix)
-    known = set(reusable(destination, reuse))
+    known = reusable(destination, reuse, manifest)
     sizes = [(join_key(prefix, file.path), file.size) for file in manifest.files if file.sha256 not in known]
     return _estimate(sizes, source, destination, prefix, len(manifest.files), manifest.size, rate)
 
@@ -107,13 +111,22 @@ def listed(store: ObjectStore, prefix: str) -> dict[str, ObjectInfo]:
             return found
 
 
-def reusable(store: ObjectStore, prefixes: Sequence[str]) -> dict[str, str]:
-    """Keys by SHA-256 of the files in the artifacts at `prefixes`; a prefix without an artifact is passed over."""
+def reusable(store: ObjectStore, prefixes: Sequence[str], wanted: Manifest) -> dict[str, str]:
+    """Keys by SHA-256 of those files of the artifacts at `prefixes` that are in `wanted`, too. A prefix without an
+    artifact is passed over, and so is a damaged manifest: what is copied from there is hashed as everything is.
+
+    Of manifests with many files nothing else is kept in memory, not even while they are read.
+    """
+    hashes = {file.sha256 for file in wanted.files} if prefixes else set()
     found: dict[str, str] = {}
     for prefix in prefixes:
-        try:
-            manifest: Manifest = read_manifest(store, prefix)
-        except ObjectNotFound:  # discarded meanwhile: then there is nothing to reuse
-            continue
-        found |= {file.sha256: join_key(prefix, file.path) for file in manifest.files}
+
+        def look_at(entry: dict[str, Any], prefix: str = prefix) -> None:
+            if entry.get("sha256") in hashes:
+                file = ManifestFile.model_validate(entry)
+                found[file.sha256] = join_key(prefix, file.path)
+
+        with suppress(ObjectNotFound, ValueError, TypeError, RecursionError):
+            data = read_whole(store, join_key(prefix, MANIFEST_NAME), most=MAX_MANIFEST)
+            json.loads(data or b"", object_hook=look_at)
     return found

@@ -18,6 +18,7 @@ from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from cloud_adapters.retrying import RetryingStore
 from cloud_adapters.transfer import Options, estimate, transfer
+from orchestrator.domain.artifact import MANIFEST_NAME
 from tests.contract.conftest import NewStore, Servers
 from tests.contract.servers import make_bucket
 
@@ -114,6 +115,9 @@ def test_a_second_version_moves_only_what_changed(new_store: NewStore, folder: P
     (second / "weights.safetensors").hardlink_to(folder / "weights.safetensors")
     (second / "new").write_bytes(b"n" * 1000)
     artifacts.publish(source, "model/2", second)
-    report = transfer(source, "model/2", destination, "replica/2", reuse=["replica/1", "never/was"])
+    for number, damaged in enumerate((b"{", b"[[]]", b'{"files":[{"sha256":[]}]}', b"\xff", b"")):
+        destination.put(f"damaged/{number}/{MANIFEST_NAME}", damaged)
+    kin = ["replica/1", "never/was", *(f"damaged/{number}" for number in range(5))]
+    report = transfer(source, "model/2", destination, "replica/2", reuse=kin)
     assert (report.counts.sent, report.counts.copied_inside) == (1000, LARGE)
-    assert estimate(source, "model/2", destination, "replica/3", reuse=["replica/1"]).bytes_to_move == 1000
+    assert estimate(source, "model/2", destination, "replica/3", reuse=kin).bytes_to_move == 1000
