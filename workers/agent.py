@@ -40,7 +40,7 @@ from workers.runner import Runner
 from workers.settings import Settings
 from workers.shipper import Shipper
 from workers.tasks import together
-from workers.verdict import CANCELLED, MOVING, Verdict
+from workers.verdict import CANCELLED, DEAR, MOVING, Verdict
 from workers.zygote import clock
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,8 @@ class Agent:
     async def _obey(self, reply: HeartbeatReply) -> None:
         for name in reply.lost:
             self._on_lost(name)
+        for attempt in self._told(reply.dear):
+            attempt.stop(DEAR, self._settings.grace)
         for attempt in self._told(reply.cancel):
             attempt.stop(CANCELLED, self._settings.grace)
         for attempt in self._told(reply.move):

@@ -47,7 +47,7 @@ from workers.pulse import Pulse
 from workers.runner import Runner
 from workers.settings import Settings
 from workers.shipper import Shipper
-from workers.verdict import CANCELLED, MOVING, Verdict
+from workers.verdict import CANCELLED, DEAR, MOVING, Verdict
 from workers.zygote import clock
 
 log = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ class Pod:
         if reply.lost:
             self._lose()
         elif reply.cancel:
-            self._attempt.stop(CANCELLED, self._settings.grace)
+            self._attempt.stop(DEAR if reply.dear else CANCELLED, self._settings.grace)
         elif reply.move:
             self._attempt.stop(MOVING, self._settings.drain)
         elif self._asked_to_go:

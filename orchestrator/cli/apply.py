@@ -16,6 +16,7 @@ from orchestrator.cli.output import Format, Output, colourful, emit_data, note, 
 
 if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
+    from orchestrator.domain.yaml import Document
     from orchestrator.sdk.client import Client
 
 
@@ -30,16 +31,18 @@ def apply(
 
     All of them are submitted, or none when one has a fault.
     """
-    from orchestrator.domain.yaml import load_documents
+    from orchestrator.domain.yaml import load_documents, placing
 
     source, text = _read(file)
-    specs = [document.parse() for document in load_documents(text, source)]
+    documents = load_documents(text, source)
+    specs = [document.parse() for document in documents]
     with connect() as client:
         if dry_run:
-            for spec in specs:
-                _preview(client, spec)
+            for document, spec in zip(documents, specs, strict=True):
+                _preview(client, document, spec)
             return
-        jobs = [client.jobs.submit(specs[0])] if len(specs) == 1 else client.jobs.submit_many(specs)
+        with placing(documents):
+            jobs = [client.jobs.submit(specs[0])] if len(specs) == 1 else client.jobs.submit_many(specs)
         if output in {Format.JSON, Format.YAML}:
             emit_data([plain(job.view) for job in jobs], output)
         else:
@@ -72,9 +75,10 @@ def _read(file: str) -> tuple[str, str]:
         raise InvalidSpec(f"{name} is not UTF-8 text (byte {error.start}).") from None
 
 
-def _preview(client: Client, spec: JobSpec) -> None:
+def _preview(client: Client, document: Document, spec: JobSpec) -> None:
     """What differs from the last job of this name, and where the job would go."""
     from orchestrator.domain.document import parse
+    from orchestrator.domain.yaml import placing
 
     last = next(iter(client.jobs.list(name=spec.name, kind=spec.kind, limit=1)), None)
     view: Any = last.refresh().view if last is not None else None
@@ -82,8 +86,10 @@ def _preview(client: Client, spec: JobSpec) -> None:
     write(f"{spec.kind} {spec.name}: {f'compared with {last.id}' if last else 'the first of this name'}\n")
     changes = list(_diff(before, _comparable(spec)))
     write("".join(changes) if changes else "  (no change)\n")
+    with placing([document]):
+        why = client.jobs.plan(spec)
     write("Placement: ")
-    tell(client.jobs.plan(spec))
+    tell(why)
 
 
 def _comparable(spec: JobSpec) -> str:

@@ -30,6 +30,11 @@ def dotted(path: Iterable[str | int]) -> str:
     return text
 
 
+def of_job(index: int, count: int) -> str:
+    """What the path of a fault begins with in a request of `count` jobs."""
+    return f"jobs[{index}]." if count > 1 else ""
+
+
 def locate(root: Any, parts: Sequence[str | int]) -> FieldLocation:
     """What pydantic's location of a fault in a value of the annotation `root` means. Names are written as documents
     write them."""

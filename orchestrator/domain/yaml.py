@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ _SYNTAX_HINTS = {  # what the parser says, and what it mostly comes from
     "did not find expected": "Is a bracket or a quote left open, or a line indented differently from those around it?",
     "unexpected end of stream": "Close the quote.",
 }
+
+_OF_JOB = re.compile(r"^jobs\[(\d+)\]\.")
 
 _Path = tuple[str | int, ...]
 
@@ -71,9 +74,10 @@ class Document(dict[str, Any]):
         try:
             return documents.parse(dict(self))
         except InvalidSpec as invalid:
-            raise _placed(self.source, [self._with_position(error) for error in invalid.errors]) from None
+            raise _placed(self.source, [self.placed(error) for error in invalid.errors]) from None
 
-    def _with_position(self, error: FieldError) -> FieldError:
+    def placed(self, error: FieldError) -> FieldError:
+        """A fault together with its line and column."""
         line, column = self.locate(error.path)
         return FieldError(error.path, error.message, error.hint, line, column)
 
@@ -104,6 +108,26 @@ def load_documents(text: str, source: str = "job.yaml") -> list[Document]:
     if not found:
         raise InvalidSpec(f"{source} contains no document.", hint="A job begins with `apiVersion: neutrino/v1`.")
     return found
+
+
+@contextmanager
+def placing(documents: Sequence[Document]) -> Iterator[None]:
+    """Say with line and column what somebody else finds wrong with documents of one file. The paths of those faults
+    begin with `jobs[1].` where there are several documents. Raises InvalidSpec."""
+    try:
+        yield
+    except InvalidSpec as invalid:
+        if not invalid.errors:
+            raise
+        raise _placed(documents[0].source, [_in_its_document(documents, error) for error in invalid.errors]) from None
+
+
+def _in_its_document(documents: Sequence[Document], error: FieldError) -> FieldError:
+    number = _OF_JOB.match(error.path)
+    if number is None:
+        return documents[0].placed(error)
+    path = error.path[number.end() :]
+    return documents[int(number[1])].placed(FieldError(path, error.message, error.hint))
 
 
 def dump(document: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from orchestrator.domain.errors import NotFound, nearest
+from orchestrator.domain.errors import FieldError, InvalidSpec, NotFound, nearest
 from orchestrator.domain.moves import MoveView
 from orchestrator.domain.spec import JobSpec
 from orchestrator.domain.state import JobState
@@ -31,6 +32,17 @@ from orchestrator.sdk.transport import collect, each, get, pages, path, post
 View = TypeVar("View", bound=JobAccepted | JobSummary)
 
 _BATCH = 500  # documents in one request: each batch is accepted as a whole or not at all
+_OF_JOB = re.compile(r"jobs\[(\d+)\]\.")
+
+
+def _counted_from(start: int, refused: InvalidSpec) -> InvalidSpec:
+    """What is wrong with jobs of a batch, by their numbers among all jobs; `start` is that of the batch's first."""
+    faults = []
+    for fault in refused.errors if start else ():
+        number = _OF_JOB.match(fault.path)
+        index, field = (int(number[1]), fault.path[number.end() :]) if number else (0, fault.path)
+        faults.append(FieldError(f"jobs[{start + index}].{field}", fault.message, fault.hint))
+    return InvalidSpec.of(faults) if faults else refused
 
 
 class UnknownMetric(NotFound, KeyError):
@@ -193,7 +205,10 @@ class Jobs(Bound[D]):
         handles: list[JobHandle[D]] = []
         for start in range(0, len(documents), _BATCH):
             body = {"jobs": documents[start : start + _BATCH]}
-            accepted = yield from post("/v1/jobs/batch", JobBatchAccepted, body)
+            try:
+                accepted = yield from post("/v1/jobs/batch", JobBatchAccepted, body)
+            except InvalidSpec as refused:
+                raise _counted_from(start, refused) from None
             handles += [JobHandle(self.driver, job) for job in accepted.jobs]
         return handles
 

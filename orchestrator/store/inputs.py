@@ -13,6 +13,7 @@ from orchestrator.domain.errors import Conflict, FieldError, InvalidSpec, NotFou
 from orchestrator.domain.freight import Freight, together
 from orchestrator.domain.ids import AttemptId, decode, encode
 from orchestrator.domain.inputs import InputView, reference
+from orchestrator.domain.location import of_job
 from orchestrator.domain.placement import Shape
 from orchestrator.domain.protocol import Input, StagedInputs
 from orchestrator.domain.spec import JobSpec
@@ -61,7 +62,12 @@ def pin(connection: Connection, workspace_id: int, specs: Iterable[JobSpec]) -> 
         raise InvalidSpec.of([FieldError("spec.inputs", fault, "Submit fewer jobs at once.")])
     found: dict[str, Pinned] = {}
     faults: dict[str, FieldError] = {}
-    for path, address in ((f"spec.inputs.{name}", one) for spec in specs for name, one in spec.inputs.items()):
+    named = [
+        (f"{of_job(index, len(specs))}spec.inputs.{name}", address)
+        for index, spec in enumerate(specs)
+        for name, address in spec.inputs.items()
+    ]
+    for path, address in named:
         if address not in found and address not in faults:
             try:
                 found[address] = _pinned(connection, workspace_id, address)

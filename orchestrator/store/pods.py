@@ -10,9 +10,8 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import Lease, NodeBeat, NodeReply, PodWait
-from orchestrator.domain.state import JobState
 from orchestrator.store import checkpoints, inputs, transfers
-from orchestrator.store.attempts import granted
+from orchestrator.store.attempts import granted, wanted
 from orchestrator.store.fence import LIVE, Holder, hold
 from orchestrator.store.notify import JOBS, notify
 
@@ -61,7 +60,7 @@ _BEAT = f"""
         THEN array_append(coalesce(a.done_nodes, '{{}}'), :node) ELSE a.done_nodes END
     FROM held JOIN jobs j ON j.id = held.job_id
     WHERE a.job_id = held.job_id AND a.epoch = held.epoch
-    RETURNING j.state, nullif(a.asked, 'ahead') AS asked, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
+    RETURNING j.state, a.asked, cardinality(coalesce(a.done_nodes, '{{}}')) AS done
 """
 
 
@@ -71,8 +70,7 @@ def beat(connection: Connection, attempt: AttemptId, said: NodeBeat, lease: floa
     row = connection.execute(text(_BEAT), values).one_or_none()
     if row is None:
         return NodeReply(lost=(str(attempt),))
-    what = "cancel" if row.state == JobState.CANCELLING else row.asked
-    return NodeReply(done=row.done, **({what: (str(attempt),)} if what else {}))
+    return NodeReply(done=row.done, **dict.fromkeys(wanted(row.state, row.asked), (str(attempt),)))
 
 
 _SAY = f"""

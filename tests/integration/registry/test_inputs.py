@@ -15,6 +15,7 @@ from orchestrator.domain.errors import Conflict, InvalidSpec
 from orchestrator.domain.ids import decode
 from orchestrator.domain.spec import Cloud
 from orchestrator.domain.state import JobState
+from orchestrator.sdk import jobs
 from tests.integration.moves.clouds import Clouds, Job, until
 from tests.integration.registry.models import hashes, make, states
 
@@ -95,6 +96,17 @@ def test_where_a_job_goes_and_what_that_costs_follows_from_what_it_reads(clouds:
     for number in range(2):
         there = reader(clouds, f"goes-{number}", base=f"model://{model.ref}").wait(timeout=120)
         assert clouds.view(there).pool == "aws"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_fault_of_one_of_many_is_told_with_its_number(
+    clouds: Clouds, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_BATCH", batch)
+    fine = Command(name="fine", command=("true",))
+    with pytest.raises(InvalidSpec) as refused:
+        clouds.client.jobs.submit_many([fine, fine.model_copy(update={"inputs": {"base": "model://wantde"}})])
+    assert [fault.path for fault in refused.value.errors] == ["jobs[1].spec.inputs.base"]
 
 
 def test_what_cannot_be_read_is_refused_and_what_is_read_stays(clouds: Clouds) -> None:

@@ -33,7 +33,8 @@ def test_a_job_that_has_cost_all_that_it_may_is_stopped_and_says_so(plane: Plane
     _began(plane, attempt, 2)
     assert reconciler.stop_dear(plane.database) == 1
     assert reconciler.stop_dear(plane.database) == 0  # it has been told
-    assert plane.heartbeat(worker, attempt, other).cancel == (str(attempt),)
+    told = plane.heartbeat(worker, attempt, other)
+    assert (told.cancel, told.dear) == ((str(attempt),), (str(attempt),))
     job = plane.job(attempt.job_id)
     assert (job.state, job.reason) == ("RUNNING", "cost_exceeded")
     plane.report(worker, attempt, Reason.CANCELLED_BY_USER)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.errors import InvalidSpec
-from orchestrator.domain.yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, dump, load_documents
+from orchestrator.domain.errors import FieldError, InvalidSpec
+from orchestrator.domain.yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, dump, load_documents, placing
 
 JOB = """\
 # yaml-language-server: $schema=../schemas/job.v1.json
@@ -146,6 +146,18 @@ def test_faults_of_fields_have_a_place_too(old: str, new: str, where: tuple[int,
     with pytest.raises(InvalidSpec, match=words) as caught:
         document.parse()
     assert where in {(error.line, error.column) for error in caught.value.errors}
+
+
+def test_what_the_server_finds_has_a_place_in_its_document() -> None:
+    text = "a: 1\n---\nspec:\n  inputs:\n    base: model://wantde\n"
+    with pytest.raises(InvalidSpec) as refused, placing(load_documents(text, "jobs.yaml")):
+        raise InvalidSpec.of([FieldError("jobs[1].spec.inputs.base", "There is no such model.", "Is it wanted?")])
+    assert str(refused.value) == ("jobs.yaml:5:5: spec.inputs.base: There is no such model. Is it wanted?")
+    with (
+        pytest.raises(InvalidSpec, match=r"^job.yaml:2:8: spec.gpu: "),
+        placing(load_documents("a: 1\nspec: {gpu: H1000}")),
+    ):
+        raise InvalidSpec.of([FieldError("spec.gpu", "is unknown.")])
 
 
 SCALARS = (
