@@ -104,7 +104,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "key", "value", "job_id", name=op.f("pk_job_labels")),
         comment="labels once more, in the order in which lists filtered by label are read",
     )
-    op.create_index("ix_job_labels_job", "job_labels", ["job_id"], unique=False)
     op.create_table(
         "job_transitions",
         sa.Column("source", sa.Text(), nullable=False),
@@ -448,7 +447,6 @@ def downgrade() -> None:
     op.drop_table("metrics")
     op.drop_table("log_chunks")
     op.drop_table("job_transitions")
-    op.drop_index("ix_job_labels_job", table_name="job_labels")
     op.drop_table("job_labels")
     op.drop_index("ix_idempotency_keys_age", table_name="idempotency_keys")
     op.drop_table("idempotency_keys")

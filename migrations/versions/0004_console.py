@@ -172,6 +172,7 @@ def upgrade() -> None:
         "jobs",
         ["workspace_id", sa.text("(finished_at - started_at)"), "id"],
         unique=False,
+        postgresql_include=["started_at", "finished_at"],
         postgresql_where=sa.text("finished_at IS NOT NULL AND started_at IS NOT NULL"),
     )
     op.create_table(

@@ -98,19 +98,18 @@ def page(
     order = SORTINGS[sort]
     backwards = before is not None and after is None
     cursor = before if backwards else after
+    total, stopped = None, None
     if plan.narrow:
         rows, total = _sorted(connection, plan, order, _Start.at(cursor, order, backwards), limit)
-        last = None
     elif sort == "newest" and cursor is None:
-        found, last = _sampled(connection, plan)
-        rows, total = [(None, job_id) for job_id in found], None
+        rows, stopped = _walked(connection, plan, order, _Start.at(None, order, backwards), SAMPLE)
+        plan.sampled = [job_id for _, job_id in rows], stopped is not None
     else:
-        rows, last = _walked(connection, plan, order, _Start.at(cursor, order, backwards), limit)
-        total = None
+        rows, stopped = _walked(connection, plan, order, _Start.at(cursor, order, backwards), limit)
     more = len(rows) > limit
     rows = rows[:limit]
-    unseen = not more and last is not None
-    far = _cursor(*rows[-1]) if more else last
+    unseen = not more and stopped is not None
+    far = _cursor(*rows[-1]) if more else _cursor(*stopped) if stopped else None
     near = _cursor(*rows[0]) if rows and cursor is not None else None
     if backwards:
         rows.reverse()
@@ -144,72 +143,70 @@ class _Start:
 _Row = tuple[str | None, int]
 
 
-def _key(order: Sorting) -> str:
-    return f"CAST({order.key} AS text)" if order.key else "CAST(NULL AS text)"
-
-
 def _sorted(
     connection: Connection, plan: Plan, order: Sorting, start: _Start, limit: int
 ) -> tuple[list[_Row], int | None]:
     """One more than `limit` rows of a narrow plan, and how many there are in all, if that is known. The sample comes
     with the first row, so that the jobs are read once."""
-    fits = " AND ".join(["j.workspace_id = :workspace", *plan.conditions])
     statement = f"""
         WITH few (id) AS MATERIALIZED ({plan.narrow}),
         fitting AS MATERIALIZED (
-          SELECT j.id, j.name, j.started_at, j.finished_at FROM few JOIN jobs j ON j.id = few.id WHERE {fits}),
+          SELECT j.id, j.name, j.started_at, j.finished_at
+          FROM (SELECT j.id FROM few j WHERE {plan.fits(plan.best)}) AS f JOIN jobs j ON j.id = f.id
+          WHERE j.workspace_id = :workspace AND {plan.named(plan.best, row=True)}),
         sampled AS MATERIALIZED (SELECT id FROM fitting ORDER BY id DESC LIMIT {SAMPLE + 1})
-        SELECT {_key(order)} AS key, j.id, (SELECT count(*) FROM fitting j WHERE {order.only}) AS total,
+        SELECT CAST({order.key or "NULL"} AS text) AS key, j.id,
+          (SELECT count(*) FROM fitting j WHERE {order.only}) AS total,
           CASE WHEN row_number() OVER (ORDER BY {start.by}) = 1 THEN ARRAY(SELECT id FROM sampled) END AS sampled
         FROM fitting j WHERE {order.only} AND {start.condition} ORDER BY {start.by} LIMIT {limit + 1}
     """
     rows = connection.execute(text(statement), plan.values | start.values).all()
     if rows:
-        plan.sampled = list(rows[0].sampled), None
+        plan.sampled = list(rows[0].sampled), False
     return [(row.key, row.id) for row in rows], rows[0].total if rows else None if start.values else 0
+
+
+# Ids are given in the order of time, so the oldest job that counts bounds the reading from below.
+_SINCE = """ AND j.id >= (
+  SELECT min(id) FROM (SELECT id FROM jobs WHERE workspace_id = :workspace AND created_at >= :since
+                       ORDER BY created_at LIMIT 100) AS oldest)"""
 
 
 def _walked(
     connection: Connection, plan: Plan, order: Sorting, start: _Start, limit: int
-) -> tuple[list[_Row], str | None]:
-    """One more than `limit` rows along the index of the order, and where a reading that was cut off stopped."""
-    along = plan.along if order.key is None else "true"
-    fits = " AND ".join([*plan.conditions, "true"])
+) -> tuple[list[_Row], _Row | None]:
+    """One more than `limit` rows along the index of the order, and the row at which a reading that was cut off
+    stopped."""
+    source, done = plan.source() if order.key is None else ("jobs j WHERE j.workspace_id = :workspace", None)
+    bounded = _SINCE if order.key is None and plan.chosen.since is not None else ""
+    # The words of a search are in the job's row, or in the index of an order by name.
+    row = done is None and (order.key == "j.name" or not plan.parts)
     inner = f"""
-        SELECT {_key(order)} AS key, j.id, ({fits}) AS fits FROM jobs j
-        WHERE j.workspace_id = :workspace AND {order.only} AND {along} AND {start.condition}
+        SELECT {order.key or "NULL"} AS key, j.id, ({plan.fits(done)} AND {plan.named(done, row=row)}) AS fits
+        FROM {source} AND {order.only} AND {start.condition}{bounded}
         ORDER BY {start.by} LIMIT {EFFORT}
     """
     # The last row of the effort is read out whether it fits or not: it is where the next page goes on.
     numbered = f"SELECT *, row_number() OVER () AS place FROM ({inner}) AS w"
     statement = f"""
-        SELECT key, id, fits, place FROM ({numbered}) AS n WHERE fits OR place = {EFFORT} LIMIT {limit + 2}
+        SELECT CAST(key AS text) AS key, id, fits, place FROM ({numbered}) AS n
+        WHERE fits OR place = {EFFORT} LIMIT {limit + 2}
     """
     rows = connection.execute(text(statement), plan.values | start.values).all()
     found = [(row.key, row.id) for row in rows if row.fits][: limit + 1]
     stopped = rows[-1] if rows and rows[-1].place == EFFORT and len(found) <= limit else None
-    return found, _cursor(stopped.key, stopped.id) if stopped else None
+    return found, (stopped.key, stopped.id) if stopped else None
 
 
 _NEWEST = SORTINGS["newest"]
 
 
-def _sampled(connection: Connection, plan: Plan) -> tuple[list[int], str | None]:
-    """One more than SAMPLE of the newest jobs, read once, and where that reading stopped if it was cut off."""
-    if plan.sampled is None:
-        start = _Start.at(None, _NEWEST, backwards=False)
-        if plan.narrow:
-            rows, last = _sorted(connection, plan, _NEWEST, start, SAMPLE)[0], None
-        else:
-            rows, last = _walked(connection, plan, _NEWEST, start, SAMPLE)
-        plan.sampled = [job_id for _, job_id in rows], last
-    return plan.sampled
-
-
 def sample(connection: Connection, plan: Plan) -> tuple[list[int], bool]:
     """Up to SAMPLE of the newest jobs that the plan lets through, and whether there are, or may be, more."""
-    found, last = _sampled(connection, plan)
-    return found[:SAMPLE], len(found) > SAMPLE or last is not None
+    if plan.sampled is None:
+        plan.sampled = ids(connection, plan, limit=SAMPLE)
+    found, more = plan.sampled
+    return found[:SAMPLE], len(found) > SAMPLE or more
 
 
 def ids(connection: Connection, plan: Plan, *, limit: int, newer: int | None = None) -> tuple[list[int], bool]:
@@ -218,11 +215,17 @@ def ids(connection: Connection, plan: Plan, *, limit: int, newer: int | None = N
     start = _Start("true", "j.id DESC", {})
     if newer is not None:
         start = _Start("j.id > :newer", "j.id DESC", {"newer": newer})
-    if plan.narrow:
-        rows, last = _sorted(connection, plan, _NEWEST, start, limit)[0], None
-    else:
-        rows, last = _walked(connection, plan, _NEWEST, start, limit)
-    return [job_id for _, job_id in rows[:limit]], len(rows) > limit or last is not None
+    rows, stopped = _walked(connection, plan, _NEWEST, start, limit)
+    return [job_id for _, job_id in rows[:limit]], len(rows) > limit or stopped is not None
+
+
+def below(connection: Connection, plan: Plan, last: int | None, limit: int) -> tuple[list[int], int | None]:
+    """Up to `limit` of the newest jobs that the plan lets through, from below the id `last` on, and the id below which
+    the next ones are; None when there are no more."""
+    start = _Start("true", "j.id DESC", {}) if last is None else _Start("j.id < :last", "j.id DESC", {"last": last})
+    rows, stopped = _walked(connection, plan, _NEWEST, start, limit)
+    found = [job_id for _, job_id in rows[:limit]]
+    return found, found[-1] if len(rows) > limit else stopped[1] if stopped else None
 
 
 def newest(connection: Connection, workspace_id: int) -> int:

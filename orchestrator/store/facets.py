@@ -15,9 +15,8 @@ from sqlalchemy import Connection, text
 
 from orchestrator.domain.state import JobState
 from orchestrator.store import browse
-from orchestrator.store.filters import UNUSUAL, Plan
+from orchestrator.store.filters import UNUSUAL, JobFilter, Plan
 from orchestrator.store.fragments import distinct
-from orchestrator.store.listing import JobFilter
 
 CAP = browse.SAMPLE
 _VALUES = 12

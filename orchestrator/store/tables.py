@@ -193,6 +193,7 @@ jobs = Table(
         "workspace_id",
         text("(finished_at - started_at)"),
         "id",
+        postgresql_include=["started_at", "finished_at"],  # or Postgres would look the times up in the jobs
         postgresql_where=text("finished_at IS NOT NULL AND started_at IS NOT NULL"),
     ),
 )
@@ -205,7 +206,6 @@ job_labels = Table(
     Column("value", Text, nullable=False),
     Column("job_id", BigInteger, nullable=False),
     PrimaryKeyConstraint("workspace_id", "key", "value", "job_id"),
-    Index("ix_job_labels_job", "job_id"),
     comment="labels once more, in the order in which lists filtered by label are read",
 )
 

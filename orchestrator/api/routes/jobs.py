@@ -28,7 +28,7 @@ from orchestrator.domain.views import (
     Page,
     Why,
 )
-from orchestrator.store import audit, explain, files, idempotency, inputs, jobs, listing, pools, streams
+from orchestrator.store import audit, explain, files, filters, idempotency, inputs, jobs, listing, pools, streams
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -116,7 +116,7 @@ def list_jobs(
     cursor: Cursor = None,
 ) -> Page[JobSummary]:
     """The workspace's jobs, newest first."""
-    chosen = listing.JobFilter(
+    chosen = filters.JobFilter(
         states=tuple(dict.fromkeys(state)),
         name=name,
         labels=_labels(label),

@@ -14,8 +14,8 @@ from orchestrator.domain.errors import InvalidSpec
 from orchestrator.domain.state import JobState
 from orchestrator.domain.views import JobSummary
 from orchestrator.store import browse, facets, filters
-from orchestrator.store.filters import plan
-from orchestrator.store.listing import JobFilter, page
+from orchestrator.store.filters import JobFilter, plan
+from orchestrator.store.listing import page
 from orchestrator.store.session import Database
 from tests.integration.store.plane import Plane
 
@@ -76,21 +76,34 @@ def _all(database: Database, workspace: int, chosen: JobFilter, sort: str) -> li
         after = now.next
 
 
+def _onwards(database: Database, workspace: int, chosen: JobFilter) -> list[str]:
+    """What the pages for programs hold."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        with database.transaction() as connection:
+            now = page(connection, workspace, chosen, cursor=cursor, limit=25)
+        found += [job.id for job in now.items]
+        if (cursor := now.next) is None:
+            return found
+
+
 @pytest.mark.parametrize(("narrow", "effort"), [(8000, 8000), (10, 40)], ids=["narrow", "along an index"])
 def test_every_filter_in_every_order(plane: Plane, monkeypatch: pytest.MonkeyPatch, narrow: int, effort: int) -> None:
-    monkeypatch.setattr(filters, "NARROW", narrow)
-    monkeypatch.setattr(browse, "EFFORT", effort)
     database, workspace = plane.database, plane.workspace
     seed.history(database, workspace, 110)
     with database.transaction() as connection:
         every = page(connection, workspace, JobFilter(), limit=1000).items
         assert page(connection, workspace, JobFilter(words=("zzz",))).items == ()
     assert len(every) == 110
+    monkeypatch.setattr(filters, "NARROW", narrow)
+    monkeypatch.setattr(browse, "EFFORT", effort)
     for name, (chosen, fits) in FILTERS.items():
         for sort, key in KEYS.items():
             descending = browse.SORTINGS[sort].descending
             expected = [job.id for job in sorted(filter(fits, every), key=key, reverse=descending)]
             assert _all(database, workspace, chosen, sort) == expected, (name, sort)
+        assert _onwards(database, workspace, chosen) == [job.id for job in filter(fits, every)], name
 
 
 def test_facets_count_what_the_filter_lets_through(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from orchestrator.domain.ids import encode
 from orchestrator.domain.state import JobState, Reason
 from orchestrator.domain.views import JobSummary, Page
 from orchestrator.store import jobs, listing, tokens
-from orchestrator.store.listing import JobFilter
+from orchestrator.store.filters import JobFilter
 from tests.integration.store.plane import Plane, command
 
 

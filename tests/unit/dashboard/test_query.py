@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.dashboard.query import MOST, parse
 from orchestrator.domain.state import JobState
-from orchestrator.store.listing import JobFilter
+from orchestrator.store.filters import JobFilter
 
 
 def test_words_keys_and_labels() -> None:
