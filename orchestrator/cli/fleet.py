@@ -99,6 +99,22 @@ def create_pool(
     write(f"{pool.name}\n")
 
 
+def set_pool(
+    name: Annotated[str, typer.Argument(help="The pool's name.")],
+    usd_per_hour: Annotated[
+        float | None, typer.Option("--usd-per-hour", min=0, help="What one slot costs, now and in the past.")
+    ] = None,
+    no_price: Annotated[bool, typer.Option("--no-price", help="Nobody knows what a slot costs.")] = False,
+) -> None:
+    """Change the price of a pool."""
+    if (usd_per_hour is None) is not no_price:
+        raise typer.BadParameter("Give --usd-per-hour or --no-price.")
+    with connect() as client:
+        pool = client.pools.set_price(name, usd_per_hour)
+    cost = "has no price" if pool.usd_per_hour is None else f"costs ${pool.usd_per_hour:.4g} an hour for each slot"
+    note(f"{pool.name} {cost}.")
+
+
 def _read(path: Path | None) -> dict[str, Any]:
     from orchestrator.domain.errors import FieldError, InvalidSpec
     from orchestrator.domain.yaml import load_documents

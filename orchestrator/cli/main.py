@@ -144,7 +144,10 @@ _NOUNS: dict[str, tuple[str, dict[str, Any]]] = {
             "cancel": migrations.cancel,
         },
     ),
-    "pool": ("Workers of one shape: list, create.", {"list": fleet.list_pools, "create": fleet.create_pool}),
+    "pool": (
+        "Workers of one shape: list, create, set.",
+        {"list": fleet.list_pools, "create": fleet.create_pool, "set": fleet.set_pool},
+    ),
     "cluster": (
         "Where pods run: add, list, check, drain, and more.",
         {

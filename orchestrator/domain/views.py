@@ -291,6 +291,12 @@ class CreatePool(Model):
         return self
 
 
+class SetPrice(Model):
+    """What one slot of a pool costs for an hour, now and in the past; None: nobody knows."""
+
+    usd_per_hour: float | None = Field(ge=0, le=1_000_000)
+
+
 class WorkerView(Model):
     """A worker process; it is `online` while its heartbeats come."""
 

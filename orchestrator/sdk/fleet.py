@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from orchestrator.domain.checks import StoreCheck
-from orchestrator.domain.views import CreatePool, CreateToken, Page, PoolView, TokenCreated, TokenView, WorkerView
+from orchestrator.domain.views import (
+    CreatePool,
+    CreateToken,
+    Page,
+    PoolView,
+    SetPrice,
+    TokenCreated,
+    TokenView,
+    WorkerView,
+)
 from orchestrator.sdk.binding import Bound, D, Operation, Streaming
 from orchestrator.sdk.steps import Call, Steps, Stream
-from orchestrator.sdk.transport import exchange, pages, path, post
+from orchestrator.sdk.transport import decode, exchange, pages, path, post
 
 
 class Pools(Bound[D]):
@@ -21,6 +30,13 @@ class Pools(Bound[D]):
     def create(self, pool: CreatePool) -> Steps[PoolView]:
         """Add a pool. Raises Conflict when its name is taken."""
         return (yield from post("/v1/pools", PoolView, pool.model_dump(mode="json")))
+
+    @Operation
+    def set_price(self, pool: str, usd_per_hour: float | None) -> Steps[PoolView]:
+        """Say what one slot costs for an hour, also for what has run there before; None: unknown. Raises NotFound."""
+        price = SetPrice(usd_per_hour=usd_per_hour)
+        call = Call("PUT", f"{path('pools', pool)}/price", json=price.model_dump(mode="json"))
+        return decode((yield from exchange(call)), PoolView)
 
     @Operation
     def check_stores(self) -> Steps[Page[StoreCheck]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestrator import settings
 from orchestrator.domain.errors import Conflict, NotFound, nearest
 from orchestrator.domain.gpus import KNOWN, check_known
 from orchestrator.domain.ids import AttemptId, decode, encode
+from orchestrator.domain.location import of_job
 from orchestrator.domain.placement import PoolState
 from orchestrator.domain.pods import PodSettings
 from orchestrator.domain.protocol import PodPool, RegisterWorker
@@ -86,6 +87,17 @@ def views(connection: Connection, queue_of: Any) -> list[PoolView]:
     ]
 
 
+def view(connection: Connection, name: str, queue_of: Any) -> PoolView:
+    """The pool of this name as people see it. Raises NotFound."""
+    if (found := next((one for one in views(connection, queue_of) if one.name == name), None)) is None:
+        raise _unknown(name)
+    return found
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no pool {name!r}.", hint="`neutrino pool list` shows them.")
+
+
 _INSERT = """
     INSERT INTO pools (name, cloud, region, gpu, store, cluster_id, pods, spot, usd_per_hour)
     VALUES (:name, :cloud, :region, :gpu, :store, :cluster, CAST(:pods AS jsonb), :spot, :usd)
@@ -135,16 +147,20 @@ def set_price(connection: Connection, name: str, usd_per_hour: float | None) -> 
     """Say what one slot of a pool costs for an hour; None: unknown. Raises NotFound."""
     statement = "UPDATE pools SET usd_per_hour = :usd WHERE name = :name RETURNING 1"
     if connection.execute(text(statement), {"usd": usd_per_hour, "name": name}).one_or_none() is None:
-        raise NotFound(f"There is no pool {name!r}.", hint="`neutrino pool list` shows them.")
+        raise _unknown(name)
 
 
-def check_gpus(connection: Connection, specs: Iterable[JobSpec]) -> None:
+def check_gpus(connection: Connection, specs: Sequence[JobSpec]) -> None:
     """Refuse types of GPU that are not known and that no pool has. Raises InvalidSpec."""
-    unknown = {gpu for spec in specs if (gpu := spec.resources.gpu) is not None and gpu.type not in KNOWN}
+    unknown = [
+        (gpu, f"{of_job(index, len(specs))}spec.resources.gpu")
+        for index, spec in enumerate(specs)
+        if (gpu := spec.resources.gpu) is not None and gpu.type not in KNOWN
+    ]
     if unknown:
         had = list(connection.execute(text("SELECT gpu FROM pools WHERE gpu IS NOT NULL")).scalars())
-        for gpu in sorted(unknown):
-            check_known(gpu, "spec.resources.gpu", had)
+        for gpu, path in unknown:
+            check_known(gpu, path, had)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ NEEDS = {
     ("GET", "/v1/audit"): ADMIN,
     ("GET", "/v1/audit/verify"): ADMIN,
     ("POST", "/v1/pools"): ADMIN,
+    ("PUT", "/v1/pools/{name}/price"): ADMIN,
     ("GET", "/v1/tokens"): ADMIN,
     ("POST", "/v1/tokens"): ADMIN,
     ("DELETE", "/v1/tokens/{token_id}"): ADMIN,
@@ -259,6 +260,7 @@ def test_no_token_is_written_to_the_log(api: Api, lease: dict[str, Any], caplog:
     ("method", "path", "body"),
     [
         ("POST", "/v1/pools", {"name": "mine", "store": "s3://bucket"}),
+        ("PUT", "/v1/pools/local/price", {"usdPerHour": 2}),
         ("POST", "/v1/tokens", {"name": "w", "user": "eve", "role": "worker"}),
         ("POST", "/v1/clusters", {"name": "mine", "kind": "kubeconfig"}),
         ("POST", "/v1/clusters/theirs/drain", None),

@@ -155,6 +155,22 @@ def test_every_list_has_every_format(neutrino: Cli, noun: str) -> None:
     assert neutrino(noun, "list", "-o", "yaml").stdout.startswith("- ")
 
 
+def test_the_price_of_a_pool_can_be_changed(neutrino: Cli) -> None:
+    def price() -> float | None:
+        (pool,) = json.loads(neutrino("pool", "list", "-o", "json").stdout)
+        found: float | None = pool["usdPerHour"]
+        return found
+
+    set_to = neutrino("pool", "set", "local", "--usd-per-hour", "2.5")
+    assert "local costs $2.5 an hour for each slot." in set_to.stderr
+    assert price() == 2.5
+    assert neutrino("pool", "set", "local", "--no-price").returncode == 0
+    assert price() is None
+    assert neutrino("pool", "set", "nowhere", "--no-price").returncode == 3
+    for wrong in ([], ["--usd-per-hour", "1", "--no-price"], ["--usd-per-hour", "-1"], ["--usd-per-hour", "nan"]):
+        assert neutrino("pool", "set", "local", *wrong).returncode in {2, 5}
+
+
 def test_colours_are_for_terminals_that_want_them(neutrino: Cli) -> None:
     neutrino("run", "--", "true")
     assert "\x1b[" in neutrino.on_a_terminal("ps")
