@@ -124,9 +124,11 @@ def test_beyond_the_dearest_the_others_are_one(plane: Plane) -> None:
     with plane.database.transaction() as connection:
         for hours, job in enumerate(made, start=1):
             _ran(connection, Span(job, _SINCE, _SINCE + timedelta(seconds=hours)))
-    with plane.database.transaction() as connection:
-        rows = cost.spent(connection, plane.workspace, since=_SINCE, unit="day", by="job")
-    (others,) = [row for row in rows if row.key is None]
-    assert others.hours * 3600 == pytest.approx(1 + 2 + 3)
-    assert others.attempts == 3
-    assert len(rows) == cost.TOLD_APART + 1
+    for added in (60, len(made) - 60, 0):  # by one, by the other, and by what was added up
+        with plane.database.transaction() as connection:
+            rows = cost.spent(connection, plane.workspace, since=_SINCE, unit="day", by="job")
+            assert usage.add_up(connection, 60) == added
+        (others,) = [row for row in rows if row.key is None]
+        assert others.hours * 3600 == pytest.approx(1 + 2 + 3)
+        assert others.attempts == 3
+        assert len(rows) == cost.TOLD_APART + 1
