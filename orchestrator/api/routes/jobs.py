@@ -115,7 +115,8 @@ def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[JobSummary]:
-    """The workspace's jobs, newest first."""
+    """The workspace's jobs, newest first. A page may be short, or empty, while its `next` says that there is more: no
+    request looks at more than some thousand jobs."""
     chosen = filters.JobFilter(
         states=tuple(dict.fromkeys(state)),
         name=name,
