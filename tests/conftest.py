@@ -48,15 +48,6 @@ _FAST = {
 }
 
 
-def pytest_configure() -> None:
-    """Have everything temporary in memory where there is room: making and dropping a database for each test is many
-    small files, and takes a disk ten times as long. Set TMPDIR to have it elsewhere."""
-    if "TMPDIR" not in os.environ and _is_roomy(_MEMORY):
-        os.environ["TMPDIR"] = str(_MEMORY)
-        tempfile.tempdir = None  # look again
-        os.environ.setdefault("NEUTRINO_FILE_ROOTS", str(_MEMORY))  # as a part of /dev it is closed to stores
-
-
 def _is_roomy(folder: Path) -> bool:
     """Whether large files and programs may lie there."""
     return (
@@ -68,8 +59,9 @@ def _is_roomy(folder: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
-    """A folder that other accounts may pass through, as a server that runs as `nobody` has to."""
-    folder = Path(tempfile.mkdtemp(prefix="neutrino-tests-"))
+    """A folder that other accounts may pass through, as a server that runs as `nobody` has to. It is in memory where
+    there is room: a database for each test is many small files, which take a disk ten times as long."""
+    folder = Path(tempfile.mkdtemp(prefix="neutrino-tests-", dir=_MEMORY if _is_roomy(_MEMORY) else None))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
