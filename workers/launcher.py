@@ -54,7 +54,8 @@ _NO_JOB = "The cluster has no Job for this attempt; the launcher may have died w
 
 
 class Launcher:
-    """One pool's launcher. `run()` returns when it is asked to go; the pods stay."""
+    """One pool's launcher. `run()` returns when it is asked to go, or is `outdated`: its pool has changed. Its pods
+    stay."""
 
     def __init__(self, settings: Settings, env: dict[str, str]) -> None:
         self._settings = settings
@@ -74,7 +75,8 @@ class Launcher:
         self._flights: dict[str, Flight] = {}
         self._tasks = Tasks()
         self._ground = Ground(lambda: self._place, self._move, self._on_cleared, self._tasks)
-        self._worker = ""
+        self._worker = self._pool = ""
+        self.outdated = False
         self._beats = 0
         self._draining = False
         self._checking = False
@@ -119,6 +121,7 @@ class Launcher:
                 f"Pool {self._settings.pool} is not one of pods.",
                 hint="Make one with `neutrino pool create NAME --cluster CLUSTER`.",
             )
+        self._pool = registered.pods.digest
         self._place = await self._move(lambda: places.open_place(registered, self._settings, self._env))
         joining.listen(self._settings.redis_url, registered, self._exchange.work_waits, self._pulse.beat_now)
         loop = asyncio.get_running_loop()
@@ -277,6 +280,10 @@ class Launcher:
                 self._ground.clear(flight)
         if reply.waiting:
             self._exchange.work_waits()
+        if self._pool and reply.pool not in {None, self._pool}:
+            log.info("Pool %s has changed: starting anew with what it is now.", self._settings.pool)
+            self.outdated = True
+            self._leave.set()
         if reply.check and not self._checking:
             self._checking = True
             self._tasks.spawn(self._check())
@@ -334,7 +341,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.remove_all:
             places.remove_all(settings, env, leave_unreachable=options.leave_unreachable)
         else:
-            asyncio.run(Launcher(settings, env).run())
+            launcher = Launcher(settings, env)
+            asyncio.run(launcher.run())
+            if launcher.outdated:
+                logging.shutdown()
+                os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very process again
     except NeutrinoError as error:
         sys.stderr.write(f"neutrino launcher: {error}\n")
         return error.exit_code

@@ -57,13 +57,14 @@ class RegisterWorker(Model):
 
 
 class PodPool(Model):
-    """What a launcher needs to know of its pool."""
+    """What a launcher needs to know of its pool. `digest` is another one as soon as anything of that is."""
 
     cluster_name: str
     cluster: ClusterRef
     settings: PodSettings
     cloud: str
     gpu: str | None
+    digest: str = ""
 
 
 class WorkerRegistered(Model):
@@ -169,6 +170,8 @@ class HeartbeatReply(Model):
     drain: bool = False
     check: bool = False
     """Somebody wants to know what this launcher may do on its cluster: look, and tell."""
+    pool: str | None = None
+    """To a launcher: the digest of its pool as it is now. Empty when it is none of pods any more."""
 
 
 class NodeBeat(Model):

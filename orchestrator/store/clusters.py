@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
@@ -16,6 +16,7 @@ from orchestrator.domain.protocol import PodPool
 from orchestrator.store.fragments import ONLINE
 
 IN_CLUSTER = "in-cluster"
+_DIGEST = "md5(ROW(c.name, c.ref, p.pods, p.store, p.cloud, p.gpu)::text)"
 _VIEWS = f"""
     SELECT c.*,
       (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
@@ -137,15 +138,24 @@ def heard(connection: Connection, worker_id: int, trouble: str | None) -> None:
     connection.execute(text(_WELL if trouble is None else _TROUBLED), values)
 
 
-def is_asked(connection: Connection, worker_id: int) -> tuple[bool, bool]:
-    """Whether somebody waits for a look at this worker's cluster, and whether the cluster is being drained."""
-    statement = """
-        SELECT c.draining, c.asked_at > coalesce(c.checked_at, '-infinity')
-          AND c.asked_at > clock_timestamp() - interval '5 minutes' AS asked
+class Wish(NamedTuple):
+    """What a launcher is to know of its cluster: whether somebody waits for a look at it, whether it is being drained,
+    and the digest of its pool as it is now, empty when that has no cluster any more."""
+
+    asked: bool = False
+    draining: bool = False
+    digest: str = ""
+
+
+def wish(connection: Connection, worker_id: int) -> Wish:
+    """What is wanted of a launcher, beside pods."""
+    statement = f"""
+        SELECT coalesce(c.asked_at > coalesce(c.checked_at, '-infinity')
+          AND c.asked_at > clock_timestamp() - interval '5 minutes', false) AS asked, c.draining, {_DIGEST} AS digest
         FROM workers w JOIN pools p ON p.id = w.pool_id JOIN clusters c ON c.id = p.cluster_id WHERE w.id = :worker
     """
     row = connection.execute(text(statement), {"worker": worker_id}).one_or_none()
-    return (False, False) if row is None else (bool(row.asked), bool(row.draining))
+    return Wish() if row is None else Wish(*row)
 
 
 def drain(connection: Connection, name: str, *, draining: bool) -> ClusterView:
@@ -171,9 +181,9 @@ def remove(connection: Connection, name: str) -> None:
 
 def pod_pool(connection: Connection, pool_id: int) -> PodPool | None:
     """What a launcher of this pool needs to know; None for a pool of processes."""
-    statement = """
-        SELECT c.name, c.ref, p.pods, p.cloud, p.gpu FROM pools p JOIN clusters c ON c.id = p.cluster_id
-        WHERE p.id = :pool
+    statement = f"""
+        SELECT c.name, c.ref, p.pods, p.cloud, p.gpu, {_DIGEST} AS digest
+        FROM pools p JOIN clusters c ON c.id = p.cluster_id WHERE p.id = :pool
     """
     row = connection.execute(text(statement), {"pool": pool_id}).one_or_none()
     if row is None:
@@ -184,4 +194,5 @@ def pod_pool(connection: Connection, pool_id: int) -> PodPool | None:
         settings=PodSettings.model_validate(row.pods or {}),
         cloud=row.cloud,
         gpu=row.gpu,
+        digest=row.digest,
     )

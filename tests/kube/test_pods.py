@@ -243,6 +243,17 @@ def test_check_tries_everything_from_a_pod_and_names_what_is_missing(field: Fiel
     field.cluster.faults.namespaces.add(NAMESPACE)
 
 
+def test_a_pool_that_is_changed_is_another_one_for_its_launcher(field: Field, pool: str) -> None:
+    launcher = field.launcher(field.pool("changing"))
+    lent = {"placement": Placement(pool="changing"), "secrets": {"HUB": "hub/token"}}
+    assert field.ended(field.run("true", **lent))[0].reason == Reason.POD_REFUSED
+    change = "UPDATE pools SET pods = pods || %s::jsonb WHERE name = 'changing' RETURNING id"
+    field.sql(change, '{"secrets": ["hub"]}')
+    until(lambda: field.ended(field.run("true", **lent))[0].state is JobState.SUCCEEDED)
+    assert launcher.process is not None
+    assert launcher.process.poll() is None
+
+
 def test_more_nodes_than_a_pool_allows_are_explained(field: Field, pool: str) -> None:
     job = field.run("true", resources=Resources(nodes=99), retry=Retry())
     until(lambda: says(field, job, "pods: runs jobs of up to 16 nodes, not of 99"))

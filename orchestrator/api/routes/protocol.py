@@ -72,7 +72,7 @@ def heartbeat(db: Db, beat: Heartbeat) -> HeartbeatReply:
         reply = attempts.heartbeat(connection, worker_id, beat, named, settings.current().lease_seconds)
         if not beat.launcher:
             return reply
-        check, drain = clusters.is_asked(connection, worker_id)
+        wish = clusters.wish(connection, worker_id)
     # Jobs are locked before attempts, and in order: what is said of them has transactions of its own.
     with db.transaction() as connection:
         clusters.heard(connection, worker_id, beat.trouble)
@@ -81,7 +81,8 @@ def heartbeat(db: Db, beat: Heartbeat) -> HeartbeatReply:
     if beat.trouble:
         with db.transaction() as connection:
             pods.trouble(connection, worker_id, beat.trouble)
-    return reply.model_copy(update={"check": check, "drain": drain or reply.drain})
+    said = {"check": wish.asked, "drain": wish.draining or reply.drain, "pool": wish.digest}
+    return reply.model_copy(update=said)
 
 
 @router.post("/append")
