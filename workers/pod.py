@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -57,6 +58,8 @@ Result = TypeVar("Result")
 _TICK = 0.5
 _CALLS_AT_ONCE = 4
 _MOVES_AT_ONCE = 4
+_ATTACH_PATIENCE = 600.0
+_NO_WAY = "NEUTRINO_POD_API_URL has to be an address that pods can reach; let egress to it pass."
 _DRAINED = Verdict(Reason.PREEMPTED, "Its pod was asked to go; what was checkpointed is kept.")
 
 
@@ -93,10 +96,14 @@ class Pod:
         self._runner.attach(self._on_started)
         asked = clock()
         try:
-            given = await self._insist(lambda: self._api.attach(self._nodes.index, self._nodes.pod))
+            given = await self._insist(lambda: self._api.attach(self._nodes.index, self._nodes.pod), _ATTACH_PATIENCE)
         except (LeaseLost, AuthenticationError):
             log.info("The attempt went on without this pod; nothing to do.")
             return 0
+        except NeutrinoError as error:
+            if not error.retryable:
+                raise
+            raise NeutrinoError(f"The API at {self._settings.api_url} never answered: {error}", hint=_NO_WAY) from error
         if self._asked_to_go:
             return await self._report(
                 given, Report(attempt=given.lease.attempt, reason=Reason.PREEMPTED, message=_DRAINED.message)
@@ -174,14 +181,15 @@ class Pod:
             log.warning("The report came too late.")
         return 0 if report.reason is Reason.SUCCEEDED else 1
 
-    async def _insist(self, work: Callable[[], Result]) -> Result:
-        """Do it until it is answered. Raises the NeutrinoError that trying again does not mend."""
-        backoff = Backoff()
+    async def _insist(self, work: Callable[[], Result], patience: float = math.inf) -> Result:
+        """Do it until it is answered. Raises the NeutrinoError that trying again does not mend, and any after so many
+        seconds."""
+        backoff, until = Backoff(), clock() + patience
         while True:
             try:
                 return await self._call(work)
             except NeutrinoError as error:
-                if not error.retryable:
+                if not error.retryable or clock() > until:
                     raise
                 await backoff.wait(error)
 
