@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial, wraps
 from typing import ParamSpec, TypeVar
@@ -10,9 +11,11 @@ from anyio import CapacityLimiter, fail_after
 from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 
+from cloud_adapters.base import ObjectStore
 from cloud_adapters.registry import open_store
 from cloud_adapters.retry import Retry
 from cloud_adapters.retrying import RetryingStore
+from orchestrator.api.kept import Kept
 from orchestrator.domain.errors import ServerUnavailable
 
 P = ParamSpec("P")
@@ -23,6 +26,7 @@ THREADS = 4
 _PATIENCE_SECONDS = 3.0
 _RETRY = Retry(attempts=2)  # somebody waits, and can ask again
 
+_stores: Kept[ObjectStore] = Kept(seconds=60.0, most=64)  # new credentials are seen after that time
 _threads: RunVar[CapacityLimiter] = RunVar("threads for stores")
 
 
@@ -36,8 +40,16 @@ def _limiter() -> CapacityLimiter:
 
 
 def reach(uri: str) -> RetryingStore:
-    """A store for a request that waits: it is tried twice, not for minutes. Raises what `open_store` raises."""
-    return RetryingStore(open_store(uri).inner, _RETRY)
+    """A store for a request that waits: it is tried twice, not for minutes. Opening one takes a tenth of a second of
+    processor time, so it is kept for a while. Raises what `open_store` raises."""
+    return RetryingStore(_stores.get(uri, lambda: open_store(uri).inner), _RETRY)
+
+
+def try_writing(uri: str, workspace_id: int) -> None:
+    """Raise the NeutrinoError of a store that does not let us write, and remove what was written, into a workspace."""
+    store, key = reach(uri), f"artifacts/{workspace_id}/probe-{secrets.token_hex(8)}"
+    store.put(key, b"probe", create_only=True)
+    store.delete(key)
 
 
 def apart(route: Callable[P, T]) -> Callable[P, Awaitable[T]]:

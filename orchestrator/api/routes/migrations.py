@@ -13,7 +13,7 @@ from cloud_adapters.errors import AccessDenied, ObjectNotFound
 from cloud_adapters.transfer import Estimate, estimate
 from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
-from orchestrator.api.outside import apart, reach
+from orchestrator.api.outside import apart, reach, try_writing
 from orchestrator.domain.errors import Conflict, NeutrinoError, NotFound, PermissionDenied
 from orchestrator.domain.ids import decode
 from orchestrator.domain.transfer import Migrate, MigrationPlan, MigrationView, Place, VerifyCopies
@@ -61,10 +61,8 @@ def _estimate(draft: Draft, source: Place, workspace_id: int) -> Estimate:
 
 def _probe(draft: Draft, workspace_id: int, size: int) -> None:
     """Raise unless the destination lets us write, and has room where it can tell."""
-    store, key = reach(draft.store), f"artifacts/{workspace_id}/probe-{secrets.token_hex(8)}"
     try:
-        store.put(key, b"probe", create_only=True)
-        store.delete(key)
+        try_writing(draft.store, workspace_id)
     except NeutrinoError as error:
         raise _unusable(draft.store, error) from error
     address = urlsplit(draft.store)

@@ -9,11 +9,10 @@ from fastapi import APIRouter, Request
 from cloud_adapters.artifacts import read_manifest
 from cloud_adapters.egress import usd_per_gib
 from cloud_adapters.errors import ObjectNotFound
-from cloud_adapters.registry import open_store
 from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.api.auth import Submitter
 from orchestrator.api.dependencies import Db, IdempotencyKey, fingerprint
-from orchestrator.api.outside import apart, reach
+from orchestrator.api.outside import apart, reach, try_writing
 from orchestrator.domain.errors import Conflict, NeutrinoError
 from orchestrator.domain.moves import MoveJob, MoveView
 from orchestrator.domain.placement import PoolState
@@ -38,7 +37,7 @@ def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, jo
             view, pool = moves.plan(connection, row_id, wanted.to, usd_per_gib, ASSUMED_RATE)
     shared = 0
     if not again:
-        _reach(pool)
+        _reach(pool, caller.workspace_id)
         shared = _shared(db, row_id) if view.bytes_to_move else 0
         if wanted.dry_run:
             with db.transaction() as connection:
@@ -53,10 +52,10 @@ def migrate(request: Request, db: Db, caller: Submitter, key: IdempotencyKey, jo
         return MoveView.model_validate(idempotency.once(connection, caller.workspace_id, key, body, effect))
 
 
-def _reach(pool: PoolState) -> None:
-    """Raise Conflict unless the store next to a pool answers and lets us in: there the job's checkpoints will go."""
+def _reach(pool: PoolState, workspace_id: int) -> None:
+    """Raise Conflict unless the store next to a pool answers and lets us write: there the job's checkpoints will go."""
     try:
-        open_store(pool.store).inner.list_page("artifacts/", limit=1)
+        try_writing(pool.store, workspace_id)
     except NeutrinoError as error:
         text = f"The job cannot go to pool {pool.name}, because its store {pool.store} cannot be used: {error}"
         raise Conflict(text, hint="Nothing has changed. `neutrino doctor` checks the stores.") from error
