@@ -203,7 +203,8 @@ def _unused(connection: Connection, workspace_id: int, name: str, which: str, *,
     found = version(connection, workspace_id, name, which)
     if found.aliases:
         named = ", ".join(f"{name}@{alias}" for alias in found.aliases)
-        raise Conflict(f"{found.ref} is used as {named}.", hint="Point the alias at another version, or remove it.")
+        hint = f"Point it at another version, or remove it with `neutrino model alias {name} {found.aliases[0]}=`."
+        raise Conflict(f"{found.ref} is used as {named}.", hint=hint)
     newest = version(connection, workspace_id, name, None)
     names = [found.ref, found.artifact.id, *([name, f"{name}@{LATEST}"] if found.ref == newest.ref else [])]
     values = {

@@ -7,6 +7,7 @@ was or queued for where it goes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -66,7 +67,7 @@ def plan(
     )
     states = pools.states(connection)
     decision = place(shape, states, prices)
-    pool = _open(decision, target, running=job.state == JobState.RUNNING)
+    pool = _open(decision, states, target, running=job.state == JobState.RUNNING)
     load = next(one for one in decision.considered if one.pool == pool.name)
     saved = haul(freight.checkpoint(connection, job_id), pool.store, regions(states), prices)
     early = saved.bytes if job.state == JobState.RUNNING and _worth_it(shared, saved.bytes) else 0
@@ -93,14 +94,15 @@ def _worth_it(shared: int, size: int) -> bool:
     return size > 0 and shared >= size * WORTH_IT
 
 
-def _open(decision: Decision, target: Cloud, *, running: bool) -> PoolState:
+def _open(decision: Decision, states: Sequence[PoolState], target: Cloud, *, running: bool) -> PoolState:
     """The best pool on a cloud; one that is full makes no job stop that runs elsewhere."""
     there = [pool for pool in decision.pools if pool.cloud == target and pool.slots]
     tried = [one.model_dump(include={"pool", "verdict"}) for one in decision.considered]
     if not there:
-        reasons = " ".join(f"{one.pool}: {one.verdict}." for one in decision.considered)
-        hint = f"Start a pool on {target} that fits, then try again."
-        raise NoPlace(f"No pool on {target} can take this job. {reasons}", hint=hint, attempts=tried)
+        names = {pool.name for pool in states if pool.cloud == target}
+        reasons = [f"{one.pool}: {one.verdict}." for one in decision.considered if one.pool in names]
+        found = " ".join([f"No pool on {target} can take this job.", *reasons]) if names else f"{target} has no pool."
+        raise NoPlace(found, hint=f"Start a pool on {target} that fits, then try again.", attempts=tried)
     if not running:
         return there[0]
     if free := [pool for pool in there if pool.free]:
