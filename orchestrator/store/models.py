@@ -135,10 +135,16 @@ def aliases(connection: Connection, workspace_id: int, name: str) -> list[AliasV
 _SET_ALIAS = """
     INSERT INTO model_aliases (model_id, alias, version, set_by)
     SELECT v.model_id, :alias, v.version, :user FROM model_versions v JOIN models m ON m.id = v.model_id
-    WHERE m.workspace_id = :workspace AND m.name = :name AND v.version = :version FOR KEY SHARE OF v
+    WHERE m.workspace_id = :workspace AND m.name = :name AND v.version = :version
     ON CONFLICT (model_id, alias) DO UPDATE
       SET version = excluded.version, set_by = excluded.set_by, set_at = clock_timestamp()
 """
+
+
+def _hold(connection: Connection, workspace_id: int, name: str) -> None:
+    """Whoever names a version and whoever deletes one take turns."""
+    lock = "SELECT FROM models WHERE workspace_id = :workspace AND name = :name FOR UPDATE"
+    connection.execute(text(lock), {"workspace": workspace_id, "name": name})
 
 
 def set_alias(connection: Connection, workspace_id: int, name: str, alias: str, number: int, user: str) -> AliasView:
@@ -146,6 +152,7 @@ def set_alias(connection: Connection, workspace_id: int, name: str, alias: str, 
     Conflict for a name that means something else."""
     if alias == LATEST or alias.isdigit():
         raise Conflict(f"{alias!r} cannot be an alias: it names a version already.", hint="Choose a word such as prod.")
+    _hold(connection, workspace_id, name)
     version(connection, workspace_id, name, number)
     values = {"workspace": workspace_id, "name": name, "alias": alias, "version": number, "user": user}
     connection.execute(text(_SET_ALIAS), values)
@@ -184,8 +191,7 @@ def delete(connection: Connection, workspace_id: int, name: str, which: str) -> 
     looked_at: int = connection.execute(text(_NEWEST_JOB), {"workspace": workspace_id}).scalar_one()
     # Every job is looked at before the model is held: that may take long, and reports of its next version would wait.
     _unused(connection, workspace_id, name, which, above=0)
-    lock = "SELECT FROM models WHERE workspace_id = :workspace AND name = :name FOR UPDATE"
-    connection.execute(text(lock), {"workspace": workspace_id, "name": name})
+    _hold(connection, workspace_id, name)
     artifact = decode("a", version(connection, workspace_id, name, which).artifact.id)
     connection.execute(text(_HOLD), {"artifact": artifact})
     found = _unused(connection, workspace_id, name, which, above=looked_at)

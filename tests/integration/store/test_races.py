@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Connection, text
 
 from orchestrator.api.routes.protocol import heartbeat
-from orchestrator.domain.errors import Conflict, NoPlace, ServerUnavailable
+from orchestrator.domain.errors import Conflict, NoPlace, NotFound, ServerUnavailable
 from orchestrator.domain.freight import free
 from orchestrator.domain.ids import AttemptId, decode_attempt, encode
 from orchestrator.domain.protocol import Append, Heartbeat, LogLine, PodWait, Report
@@ -359,3 +360,26 @@ def test_what_is_said_waits_for_a_job_without_holding_its_attempt(plane: Plane) 
             assert hold(connection, Holder(attempt=attempt), [attempt]) == {attempt}
         assert beat.result(30).lost == ()
     assert plane.job(attempt.job_id).message == "0/3 nodes"
+
+
+@pytest.mark.parametrize("first", ["delete", "alias"])
+def test_of_naming_a_version_and_deleting_it_the_first_one_counts(plane: Plane, first: str) -> None:
+    worker = plane.worker()
+    attempt = plane.running(worker, command(outputs=Outputs(model="digits")))
+    plane.report(worker, attempt, output=upload(attempt, plane.workspace))
+    acts: dict[str, Callable[[Connection], object]] = {
+        "delete": lambda connection: models.delete(connection, plane.workspace, "digits", "1"),
+        "alias": lambda connection: models.set_alias(connection, plane.workspace, "digits", "prod", 1, "ada"),
+    }
+
+    def second() -> None:
+        with plane.database.transaction() as connection:
+            acts[next(one for one in acts if one != first)](connection)
+
+    with ThreadPoolExecutor(1) as threads:
+        with plane.database.transaction() as connection:
+            acts[first](connection)
+            late = threads.submit(second)
+            until_blocked(plane)
+        with pytest.raises(NotFound if first == "delete" else Conflict):
+            late.result(timeout=120)
