@@ -20,6 +20,10 @@ from orchestrator.store.transitions import Change, Moved, note, transition
 
 WAITS_SECONDS = 30.0
 """A job does not wait for a copy that nobody has begun to make after so long."""
+SLOWEST = 10 * 1024**2
+"""Bytes per second, a tenth of what plans reckon with; for a copy that is slower no job waits."""
+LONGEST_SECONDS = 3600.0
+"""So long a job waits at most for a copy, and a slot is kept for it where it goes."""
 ACTOR = "reconciler"
 
 _RECENT = """
@@ -65,25 +69,30 @@ def send(connection: Connection, job_id: int, pool: PoolState) -> bool:
     return True
 
 
-_ARRIVED = """
-    SELECT j.id, a.epoch, a.worker_id, j.moved_to FROM attempts a JOIN jobs j ON j.id = a.job_id
+_ON_ITS_WAY = """
+    SELECT FROM artifacts c JOIN replicas r ON r.artifact_id = c.id JOIN pools p ON p.store = r.store
+    JOIN jobs t ON t.id = r.job_id
+    WHERE c.job_id = j.id AND c.kind = 'checkpoint' AND p.id = a.bound_for AND r.state = 'copying'
+"""
+_READY = f"""
+    SELECT j.id, a.epoch, a.worker_id, j.moved_to, EXISTS ({_ON_ITS_WAY}) AS late
+    FROM attempts a JOIN jobs j ON j.id = a.job_id
     WHERE a.state = 'RUNNING' AND a.asked = 'ahead' AND j.state = 'RUNNING'
-      AND NOT EXISTS (
-        SELECT FROM artifacts c JOIN replicas r ON r.artifact_id = c.id JOIN pools p ON p.store = r.store
-        JOIN jobs t ON t.id = r.job_id
-        WHERE c.job_id = j.id AND c.kind = 'checkpoint' AND p.id = a.bound_for AND r.state = 'copying'
-          AND (t.state = 'RUNNING' OR t.created_at > clock_timestamp() - :seconds * interval '1 second'))
+      AND NOT EXISTS ({_ON_ITS_WAY} AND t.created_at > clock_timestamp() - interval '1 second' * CASE t.state
+        WHEN 'RUNNING' THEN least(:begin + c.size / :slowest, :longest) ELSE :begin END)
     ORDER BY j.id LIMIT 100 FOR NO KEY UPDATE OF j SKIP LOCKED
 """
 _GO = "UPDATE attempts SET asked = 'move' WHERE job_id = :job AND epoch = :epoch AND asked = 'ahead'"
 
 
 def follow(connection: Connection) -> int:
-    """Let those jobs follow whose copies have arrived, or will not; returns how many."""
-    ready = connection.execute(text(_ARRIVED), {"seconds": WAITS_SECONDS}).all()
+    """Let those jobs follow whose copies have arrived, or will not in time; returns how many."""
+    values = {"begin": WAITS_SECONDS, "slowest": float(SLOWEST), "longest": LONGEST_SECONDS}
+    ready = connection.execute(text(_READY), values).all()
     for job in ready:
         connection.execute(text(_GO), {"job": job.id, "epoch": job.epoch})
-        message = f"What went ahead to {job.moved_to} has arrived: it is asked to save itself and to stop."
+        how = "is not waited for any longer" if job.late else "has arrived"
+        message = f"What went ahead to {job.moved_to} {how}: it is asked to save itself and to stop."
         note(connection, job.id, Reason.MIGRATING, message, ACTOR)
     if ready:
         notify(connection, {WORKERS: {job.worker_id for job in ready}})

@@ -204,6 +204,11 @@ def ask_for_checkpoint(connection: Connection, job_id: int, user: str) -> None:
             f"Job {public_id} is {job.state}; only a running job can take a checkpoint.",
             hint=f"`neutrino why {public_id}` says why it does not run.",
         )
+    if job.asked == "ahead":
+        raise Conflict(
+            f"Job {encode('j', job_id)} is on its way to {job.moved_to}.",
+            hint="It takes a checkpoint when it stops, once what goes ahead of it has arrived.",
+        )
     if job.asked is not None:
         return
     connection.execute(text(_ASK), {"id": job_id, "epoch": job.epoch, "asked": "checkpoint", "bound": None})

@@ -154,6 +154,27 @@ def test_a_copy_that_nobody_makes_holds_no_job_up(plane: Plane, workers: dict[st
         assert ahead.follow(connection) == 1
 
 
+def test_a_copy_that_takes_too_long_holds_no_job_up(plane: Plane, workers: dict[str, int]) -> None:
+    attempt = running(plane, workers)
+    checkpoint(plane, attempt, 7, size=600 * ahead.SLOWEST)
+    with plane.database.transaction() as connection:
+        moves.begin(connection, attempt.job_id, "gcp", prices, RATE, "ada", shared=590 * ahead.SLOWEST)
+    plane.dispatch()
+    assert [lease.document["kind"] for worker in workers.values() for lease in plane.claim(worker)] == ["Transfer"]
+
+    def follow(after: float) -> int:
+        then = "UPDATE jobs SET created_at = clock_timestamp() - :after * interval '1 second' WHERE kind = 'Transfer'"
+        plane.sql(then, after=after)
+        with plane.database.transaction() as connection:
+            return ahead.follow(connection)
+
+    with plane.database.transaction() as connection, pytest.raises(Conflict, match="on its way to gcp"):
+        moves.ask_for_checkpoint(connection, attempt.job_id, "ada")
+    assert [follow(after=500), follow(after=700)] == [0, 1]
+    assert "is not waited for any longer" in plane.job(attempt.job_id).message
+    assert plane.heartbeat(workers["aws"], attempt).move == (str(attempt),)
+
+
 @pytest.mark.parametrize("reason", [Reason.LEASE_LOST, Reason.WORKER_LOST, Reason.PREEMPTED])
 def test_however_the_attempt_ends_the_job_goes_where_it_was_sent(
     plane: Plane, workers: dict[str, int], reason: Reason
