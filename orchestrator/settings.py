@@ -24,12 +24,14 @@ class Settings:
     those who still read it; whoever comes later goes on with another copy. `sweep_hours` is how often stores are
     searched for uploads that nothing refers to, and how long ago the attempt that made them must have ended.
     `verify_days` is how old the last check of a model's copy may become before it is checked again.
+    `checkpoint_days` is how long the checkpoints of a job stay after its end.
     """
 
     lease_seconds: float = LEASE_SECONDS
     stale_seconds: float = 300.0
     sweep_hours: float = 24.0
     verify_days: float = 30.0
+    checkpoint_days: float = 30.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -39,6 +41,7 @@ class Settings:
             stale_seconds=number(env, "NEUTRINO_STALE_SECONDS", 300, 0, 86400, "seconds"),
             sweep_hours=number(env, "NEUTRINO_SWEEP_HOURS", 24, 0, 8760, "hours"),
             verify_days=number(env, "NEUTRINO_VERIFY_DAYS", 30, 0, 3650, "days"),
+            checkpoint_days=number(env, "NEUTRINO_CHECKPOINT_DAYS", 30, 0, 3650, "days"),
         )
 
     @property

@@ -12,6 +12,7 @@ depends_on = None
 
 _UNSETTLED = sa.text("state <> 'verified'")
 _AT_WORK = sa.text("job_id IS NOT NULL")
+_CHECKPOINT = sa.text("kind = 'checkpoint'")
 _COPIES_OPEN = sa.text("kind = 'Transfer' AND finished_at IS NULL")
 
 
@@ -60,6 +61,7 @@ def upgrade() -> None:
     op.create_index("ix_replicas_unsettled", "replicas", ["state", "changed_at"], postgresql_where=_UNSETTLED)
     op.create_index("ix_replicas_job", "replicas", ["job_id"], postgresql_where=_AT_WORK)
     op.create_index("ix_replicas_checked", "replicas", ["checked_at"], postgresql_where=sa.text("state = 'verified'"))
+    op.create_index("ix_artifacts_checkpoints", "artifacts", ["job_id"], postgresql_where=_CHECKPOINT)
     op.create_index("ix_jobs_copies_open", "jobs", ["workspace_id", "id"], postgresql_where=_COPIES_OPEN)
     op.add_column("attempts", sa.Column("staged_at", sa.DateTime(timezone=True), nullable=True))
     op.create_table(
@@ -156,6 +158,7 @@ def downgrade() -> None:
     op.drop_index("ix_model_aliases_version", table_name="model_aliases")
     op.drop_table("model_aliases")
     op.drop_index("ix_jobs_copies_open", table_name="jobs")
+    op.drop_index("ix_artifacts_checkpoints", table_name="artifacts")
     op.execute("DELETE FROM replicas WHERE state <> 'verified'")
     op.drop_index("ix_replicas_checked", table_name="replicas")
     op.drop_index("ix_replicas_job", table_name="replicas")

@@ -1,4 +1,5 @@
-"""Keeps the stores clean and their copies checked, in a thread of its own: stores are slow, and dispatching is not.
+"""Keeps the stores clean and their copies checked, in threads of its own: stores are slow, and dispatching is not.
+Each chore has one, so that a store that does not answer holds up none that asks the database alone.
 
 Nothing here is kept in memory: what is to be deleted stands in the database until it is deleted, and may be deleted
 twice. Any number of replicas share the work, and one that dies is replaced by the next.
@@ -8,59 +9,70 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from cloud_adapters.artifacts import discard, list_keys, read_manifest
 from cloud_adapters.base import ObjectStore, join_key
 from cloud_adapters.errors import ObjectNotFound
 from cloud_adapters.registry import open_store
+from cloud_adapters.retry import Retry
+from cloud_adapters.retrying import RetryingStore
 from cloud_adapters.streams import part_size_for
 from cloud_adapters.transfer import Options
 from orchestrator import settings
 from orchestrator.domain.artifact import MARK
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 from orchestrator.scheduler.loop import Every
-from orchestrator.store import garbage, replicas, transfers, usage
+from orchestrator.store import checkpoints, garbage, replicas, transfers, usage
 from orchestrator.store.garbage import Garbage
 from orchestrator.store.session import Database
 
 log = logging.getLogger(__name__)
 
 _CLEAN_SECONDS = 1.0
+_FORGET_SECONDS = 600.0
 _CHECK_SECONDS = 5.0
 _SEARCH_SECONDS = 60.0
 _USAGE_SECONDS = 10.0
+_ABANDONED_SECONDS = 86400.0
 _AT_ONCE = 20
 _ATTEMPTS_AT_ONCE = 5_000
 _CHECKS_AT_ONCE = 2
+_IMPATIENT = Retry(attempts=2, cap_s=1.0)
 
 
 class Janitor:
-    """A thread that cleans until stopped."""
+    """Threads that clean until stopped."""
 
     def __init__(self, database: Database) -> None:
-        self._chores = [
+        chores = [
             Every(_CLEAN_SECONDS, lambda: clean(database)),
             Every(_CHECK_SECONDS, lambda: check_next(database)),
             Every(_SEARCH_SECONDS, lambda: search(database)),
+            Every(_FORGET_SECONDS, lambda: forget_checkpoints(database)),
             Every(_USAGE_SECONDS, lambda: add_up(database)),
         ]
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(chore,), name="janitor", daemon=True) for chore in chores
+        ]
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Begin nothing new; what is being deleted is gone on with by whoever comes next."""
         self._stop.set()
-        self._thread.join(timeout=2)
+        until = time.monotonic() + 2
+        for thread in self._threads:
+            thread.join(timeout=max(until - time.monotonic(), 0))
 
-    def _run(self) -> None:
+    def _run(self, chore: Every) -> None:
         while not self._stop.wait(_CLEAN_SECONDS):
             try:
-                for chore in self._chores:
-                    chore.run_if_due()
+                chore.run_if_due()
             except ServerUnavailable:
                 log.warning("the database does not answer; looking again")
             except Exception:
@@ -68,30 +80,41 @@ class Janitor:
 
 
 def clean(database: Database) -> None:
-    """Delete what is to be deleted now."""
+    """Delete what is to be deleted now. A store that has just failed is asked for nothing more in this round."""
     with database.transaction() as connection:
         replicas.remove_stale(connection, settings.current().stale_seconds)
         taken = garbage.take(connection, _AT_ONCE)
+    failing: dict[str, str] = {}
     for one in taken:
-        _delete(database, one)
+        if why := failing.get(one.store):
+            _refused(database, one, why)
+        elif why := _delete(database, one):
+            failing[one.store] = why
 
 
-def _delete(database: Database, one: Garbage) -> None:
+def _open(uri: str) -> ObjectStore:
+    """A store, without much patience: there is another round, and there are other stores."""
+    return RetryingStore(open_store(uri).inner, _IMPATIENT)
+
+
+def _delete(database: Database, one: Garbage) -> str | None:
+    """Delete the bytes below a prefix; why the store did not do it, if that was its answer."""
     try:
-        store = open_store(one.store)
+        store = _open(one.store)
         _abort_uploads(store, one)
         discard(store, one.prefix)
     except NeutrinoError as error:
         log.warning("%s in %s cannot be deleted now: %s", one.prefix, one.store, error)
         _refused(database, one, str(error))
-        return
+        return str(error)
     except Exception as error:  # what is wrong with one must not hold up the others
         log.exception("%s in %s cannot be deleted now", one.prefix, one.store)
         _refused(database, one, repr(error))
-        return
+        return None
     with database.transaction() as connection:
         garbage.gone(connection, one.id)
     log.info("deleted %s in %s", one.prefix, one.store)
+    return None
 
 
 def _refused(database: Database, one: Garbage, why: str) -> None:
@@ -104,7 +127,7 @@ def _abort_uploads(store: ObjectStore, one: Garbage) -> None:
     if one.original is None:
         return
     try:
-        manifest = read_manifest(open_store(one.original.store), one.original.prefix)
+        manifest = read_manifest(_open(one.original.store), one.original.prefix)
     except NeutrinoError as error:
         log.warning("what was to be at %s cannot be known: %s", one.prefix, error)
         return
@@ -136,6 +159,13 @@ def check_next(database: Database) -> None:
             replicas.put_off(connection, due.artifact_id, due.store)
 
 
+def forget_checkpoints(database: Database) -> None:
+    """Throw the checkpoints of jobs away that ended long ago."""
+    with database.transaction() as connection:
+        if thrown := checkpoints.forget_ended(connection, settings.current().checkpoint_days):
+            log.info("%d checkpoints of jobs that ended long ago will be deleted", thrown)
+
+
 def add_up(database: Database) -> bool:
     """Add what some ended attempts have used to what their days have; True when there are more. Nobody waits for that:
     a control plane that takes over a large history adds it up in minutes, and answers meanwhile."""
@@ -164,6 +194,16 @@ def _search(database: Database, uri: str) -> None:
         found = garbage.throw_unreferenced_away(connection, uri, uploads, settings.current().sweep_hours)
     if found:
         log.info("%d uploads in %s are referred to by nothing; they will be deleted", found, uri)
+    _sweep(store)
+
+
+def _sweep(store: ObjectStore) -> None:
+    """Remove what an attempt or a transfer that was killed has left unfinished: stored, paid for, and in no listing."""
+    try:
+        if swept := store.sweep(before=time.time() - _ABANDONED_SECONDS):
+            log.info("removed %d unfinished things in %s", swept, store.uri)
+    except NeutrinoError as error:
+        log.warning("what is unfinished in %s cannot be removed now: %s", store.uri, error)
 
 
 def _ours(database: Database, uri: str, store: ObjectStore) -> bool:

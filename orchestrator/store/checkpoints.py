@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from orchestrator.domain.ids import AttemptId
 from orchestrator.domain.protocol import ArtifactUpload, CheckpointRef
 from orchestrator.domain.spec import Checkpoints
-from orchestrator.store import artifacts
+from orchestrator.store import artifacts, replicas
 
 _MOST_SOURCES = 16  # places from which a checkpoint may be had, in one lease
 
@@ -85,3 +85,27 @@ def resumable(connection: Connection, job_ids: Sequence[int], pool_id: int) -> d
         if len(sources) < _MOST_SOURCES:
             sources.append(CheckpointRef(step=row.step, store=row.store, prefix=row.prefix, digest=row.digest))
     return found
+
+
+# Their jobs are held, so that nobody takes them up again meanwhile, and they themselves, so that no job begins to read.
+_LONG_ENDED = """
+    SELECT c.id FROM artifacts c JOIN jobs j ON j.id = c.job_id
+    WHERE c.kind = 'checkpoint' AND j.finished_at < now() - :days * interval '1 day'
+      AND NOT EXISTS (SELECT FROM replicas r WHERE r.artifact_id = c.id AND r.job_id IS NOT NULL)
+    ORDER BY c.job_id, c.id LIMIT 1000 FOR NO KEY UPDATE OF j SKIP LOCKED FOR UPDATE OF c SKIP LOCKED
+"""
+_UNREAD = """
+    SELECT c.id FROM artifacts c WHERE c.id = ANY(CAST(:ids AS bigint[]))
+      AND NOT EXISTS (SELECT FROM job_inputs i JOIN jobs u ON u.id = i.job_id
+                      WHERE i.artifact_id = c.id AND coalesce(u.finished_at > now() - :days * interval '1 day', true))
+      AND NOT EXISTS (SELECT FROM readers d WHERE d.artifact_id = c.id AND d.until > now())
+"""
+
+
+def forget_ended(connection: Connection, days: float) -> int:
+    """Throw away the checkpoints of jobs that ended so many days ago, but for those that are being copied or checked,
+    that somebody downloads, or that another job reads which has not ended for as long. Returns how many."""
+    held = list(connection.execute(text(_LONG_ENDED), {"days": days}).scalars())
+    unread = list(connection.execute(text(_UNREAD), {"ids": held, "days": days}).scalars()) if held else []
+    replicas.throw_artifacts_away(connection, unread)
+    return len(unread)

@@ -42,6 +42,7 @@ artifacts = Table(
     CheckConstraint("(kind = 'checkpoint') = (step IS NOT NULL)", name="checkpoint_has_step"),
     Index("ix_artifacts_job", "job_id", "kind", "id"),
     Index("ix_artifacts_workspace", "workspace_id", "id"),
+    Index("ix_artifacts_checkpoints", "job_id", postgresql_where=text("kind = 'checkpoint'")),
 )
 
 replicas = Table(

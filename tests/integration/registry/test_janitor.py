@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cloud_adapters.artifacts import list_keys, publish
+from cloud_adapters.errors import TransientStoreError
 from cloud_adapters.registry import open_store
 from cloud_adapters.retrying import RetryingStore
 from orchestrator.domain.artifact import MARK
@@ -85,6 +88,20 @@ def test_only_uploads_of_attempts_that_ended_long_ago_without_a_row_are_deleted(
     assert plane.sql("SELECT FROM garbage") == []
 
 
+def test_what_killed_attempts_left_unfinished_goes_after_a_day(
+    plane: Plane, store: RetryingStore, tmp_path: Path
+) -> None:
+    prefix = f"artifacts/{plane.workspace}/{started(plane, plane.worker(), 1)[0]}/checkpoints/7-abc"
+    for name in ("old", "new"):
+        store.put_part(store.start_upload(f"{prefix}/{name}", part_size=4), 1, b"part")
+        if name == "old":
+            for path in (tmp_path / "store" / ".neutrino" / "uploads").rglob("*"):
+                os.utime(path, (0, time.time() - 90_000))
+    janitor.search(plane.database)
+    assert store.find_upload(f"{prefix}/old", part_size=4) is None
+    assert store.find_upload(f"{prefix}/new", part_size=4) is not None
+
+
 def test_a_store_of_another_installation_is_left_alone(plane: Plane, store: RetryingStore, tmp_path: Path) -> None:
     store.put(MARK, b"somebody else")
     worker = plane.worker()
@@ -134,6 +151,29 @@ def test_a_fault_that_nobody_foresaw_holds_up_nothing_else(plane: Plane, monkeyp
     (row,) = plane.sql("SELECT prefix, error FROM garbage")
     assert row.prefix == "artifacts/1/bad"
     assert "on fire" in row.error
+
+
+def test_a_store_that_has_just_failed_is_left_alone_and_others_are_cleaned(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def discard(store: RetryingStore, prefix: str) -> None:
+        asked.append((store.uri, prefix, store.retry.attempts))
+        if store.uri == "file:///lost":
+            raise TransientStoreError("It does not answer.")
+
+    monkeypatch.setattr(janitor, "discard", discard)
+    monkeypatch.setenv("NEUTRINO_FILE_ROOTS", "/")
+    plane.sql(
+        "INSERT INTO garbage (store, prefix) SELECT 'file:///' || one, 'artifacts/1/' || number "
+        "FROM generate_series(1, 3) AS number, (VALUES ('lost'), ('good')) AS stores(one)"
+    )
+    janitor.clean(plane.database)
+    assert [uri for uri, _, _ in asked].count("file:///lost") == 1
+    assert max(attempts for _, _, attempts in asked) == 2, "there is another round"
+    rows = plane.sql("SELECT store, error, not_before < clock_timestamp() + interval '1 minute' AS soon FROM garbage")
+    assert [tuple(row) for row in rows] == [("file:///lost", "It does not answer.", True)] * 3
 
 
 def make_models(plane: Plane, store: RetryingStore, folder: Path, count: int) -> int:

@@ -10,7 +10,7 @@ from orchestrator.domain.placement import Shape
 from orchestrator.domain.protocol import ArtifactUpload, Resumed, Skipped
 from orchestrator.domain.spec import Checkpoints, Cloud, Placement
 from orchestrator.domain.state import Reason
-from orchestrator.store import attempts, checkpoints, explain, moves, recovery, standby
+from orchestrator.store import attempts, checkpoints, explain, jobs, moves, recovery, standby
 from orchestrator.store.fence import Holder
 from tests.integration.store.clouds import RATE, STORES, checkpoint, copy, prices, running
 from tests.integration.store.plane import Plane, command
@@ -179,3 +179,48 @@ def test_an_interruption_is_from_the_last_number_before_it_to_the_first_after_it
     plane.append(again, seq=2, at=112.0, points=[("loss", 3, 0.3)])
     plane.append(again, seq=3, at=120.0, points=[("loss", 4, 0.2)])
     assert seconds() == 4.5
+
+
+def test_a_standby_copy_that_is_lost_is_made_again_and_given_up_when_the_job_has_ended(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    attempt = plane.running(workers["aws"], command(placement=Placement(clouds=(Cloud.AWS,), standby=Cloud.GCP)))
+    copy(plane, checkpoint(plane, attempt, 1), "gcp")
+
+    def replicate() -> int:
+        with plane.database.transaction() as connection:
+            return standby.replicate(connection)
+
+    assert replicate() == 0
+    plane.sql("UPDATE replicas SET state = 'lost' WHERE store = :store", store=STORES["gcp"])
+    assert [replicate(), replicate()] == [1, 0]
+    plane.report(workers["aws"], attempt)
+    assert replicate() == 0
+    assert [row.state for row in plane.sql("SELECT state FROM jobs WHERE kind = 'Transfer'")] == ["CANCELLED"]
+
+
+def test_checkpoints_go_long_after_the_end_of_their_job_unless_another_one_reads_them(
+    plane: Plane, workers: dict[str, int]
+) -> None:
+    def forget() -> int:
+        with plane.database.transaction() as connection:
+            return checkpoints.forget_ended(connection, 30)
+
+    def made() -> list[int]:
+        return [row.id for row in plane.sql("SELECT id FROM artifacts ORDER BY id")]
+
+    old, young, goes_on = (running(plane, workers) for _ in range(3))
+    kept = [checkpoint(plane, attempt, step) for attempt in (old, young, goes_on) for step in (1, 2)]
+    for attempt in (old, young):
+        plane.report(workers["aws"], attempt, Reason.USER_ERROR)
+    (reader,) = plane.submit(command(inputs={"start": f"artifact://{encode('a', kept[1])}"}))
+    plane.sql("UPDATE jobs SET finished_at = finished_at - interval '31 days' WHERE id = :id", id=old.job_id)
+    assert forget() == 1
+    assert made() == kept[1:]
+    with plane.database.transaction() as connection:
+        jobs.cancel(connection, reader, "ada")
+    assert forget() == 0
+    plane.sql("UPDATE jobs SET finished_at = finished_at - interval '31 days' WHERE id = :id", id=reader)
+    assert forget() == 1
+    assert made() == kept[2:]
+    assert len(plane.sql("SELECT FROM garbage")) == 2
