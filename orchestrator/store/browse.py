@@ -179,10 +179,12 @@ def _walked(
     stopped."""
     source, done = plan.source() if order.key is None else ("jobs j WHERE j.workspace_id = :workspace", None)
     bounded = _SINCE if order.key is None and plan.chosen.since is not None else ""
-    # The words of a search are in the job's row, or in the index of an order by name.
-    row = done is None and (order.key == "j.name" or not plan.parts)
+    # Jobs of one time lie side by side: then their rows are read, which have all that is asked. Names are in the index
+    # of their order, too.
+    row = done is None and order.key in {None, "j.finished_at"}
+    named = plan.named(done, row=row or (done is None and (order.key == "j.name" or not plan.parts)))
     inner = f"""
-        SELECT {order.key or "NULL"} AS key, j.id, ({plan.fits(done)} AND {plan.named(done, row=row)}) AS fits
+        SELECT {order.key or "NULL"} AS key, j.id, ({plan.fits(done, row=row)} AND {named}) AS fits
         FROM {source} AND {order.only} AND {start.condition}{bounded}
         ORDER BY {start.by} LIMIT {EFFORT}
     """

@@ -6,6 +6,7 @@ into that index, not at the job. Which part is the narrowest is found out by cou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,13 +39,14 @@ class JobFilter:
 
 class Part(NamedTuple):
     """A part of a filter, by its condition on a row `k`. `ordered`: its jobs can be read in the order of their ids.
-    `own`: it has an index that ends in the job's id."""
+    `own`: it has an index that ends in the job's id. `of_row`: the same of the row of the job `j`, where it differs."""
 
     condition: str
     ordered: bool = True
     own: bool = True
     table: str = "jobs"
     job: str = "k.id"
+    of_row: str | None = None
 
     def _select(self, what: str) -> str:
         return f"SELECT {what} FROM {self.table} k WHERE k.workspace_id = :workspace AND {self.condition}"
@@ -88,9 +90,11 @@ class Plan:
             return f"({self.best.ids}) AS j WHERE true", self.best
         return "jobs j WHERE j.workspace_id = :workspace", None
 
-    def fits(self, done: Part | None = None) -> str:
-        """Whether `j` is among the jobs of all parts; `done` has been seen to."""
-        return " AND ".join([*(part.fits for part in self.parts if part is not done), "true"])
+    def fits(self, done: Part | None = None, *, row: bool = False) -> str:
+        """Whether `j` is among the jobs of all parts; `done` has been seen to. `row`: its row is read anyway."""
+        left = [part for part in self.parts if part is not done]
+        looks = [(part.of_row or part.condition.replace("k.", "j.")) if row else part.fits for part in left]
+        return " AND ".join([*looks, "true"])
 
     def named(self, done: Part | None = None, *, row: bool = False) -> str:
         """Whether the name of `j` has all words in it. `row`: its row is read anyway."""
@@ -143,8 +147,9 @@ def _parts(chosen: JobFilter, values: dict[str, Any]) -> list[Part]:
     if chosen.states:
         found.append(_states(chosen.states, values))
     for index, (key, value) in enumerate(chosen.labels):
-        found.append(Part(f"k.key = :key{index} AND k.value = :value{index}", table="job_labels", job="k.job_id"))
-        values |= {f"key{index}": key, f"value{index}": value}
+        condition, row = f"k.key = :key{index} AND k.value = :value{index}", f"j.labels @> CAST(:label{index} AS jsonb)"
+        found.append(Part(condition, table="job_labels", job="k.job_id", of_row=row))
+        values |= {f"key{index}": key, f"value{index}": value, f"label{index}": json.dumps({key: value})}
     if chosen.since is not None:
         found.append(Part("k.created_at >= :since", ordered=False, own=False))
         values["since"] = chosen.since
@@ -157,8 +162,9 @@ def containing(word: str) -> str:
     return f"%{escaped}%"
 
 
-def plan(connection: Connection, workspace_id: int, chosen: JobFilter) -> Plan:
-    """Find out how to read what `chosen` lets through."""
+def plan(connection: Connection, workspace_id: int, chosen: JobFilter, *, by_age: bool = False) -> Plan:
+    """Find out how to read what `chosen` lets through. `by_age`: only in the order of ids, in which the jobs of a part
+    that is the only one can be read however many they are."""
     values: dict[str, Any] = {"workspace": workspace_id}
     parts = _parts(chosen, values)
     values |= {f"word{index}": containing(word) for index, word in enumerate(chosen.words)}
@@ -167,7 +173,9 @@ def plan(connection: Connection, workspace_id: int, chosen: JobFilter) -> Plan:
     if chosen.words and (names := _names(connection, values, len(chosen.words))) is not None:
         values["names"] = names
         drives.append(Part(_NAMED, ordered=False))
-    if drives:
+    if by_age and len(drives) == 1 and drives[0].ordered:
+        made.best = drives[0]
+    elif drives:
         counts = _counts(connection, drives, values)
         made.best = min(drives, key=lambda part: counts[part])
         made.few = counts[made.best] <= NARROW

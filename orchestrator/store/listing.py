@@ -11,8 +11,9 @@ import base64
 from sqlalchemy import Connection
 
 from orchestrator.domain.errors import FieldError, InvalidSpec
+from orchestrator.domain.ids import decode
 from orchestrator.domain.views import JobSummary, Page
-from orchestrator.store import browse, filters
+from orchestrator.store import browse, filters, jobs
 from orchestrator.store.filters import JobFilter
 
 
@@ -39,9 +40,9 @@ def page(
 ) -> Page[JobSummary]:
     """The newest jobs that `chosen` lets through, after `cursor`. It may be short, or empty, and not the last one."""
     last = None if cursor is None else decode_cursor(cursor)
-    plan = filters.plan(connection, workspace_id, chosen)
+    plan = filters.plan(connection, workspace_id, chosen, by_age=True)
     ids, following = browse.below(connection, plan, last, limit)
     return Page(
-        items=browse.again(connection, workspace_id, ids),
+        items=tuple(sorted(jobs.summaries(connection, ids), key=lambda job: decode("j", job.id), reverse=True)),
         next=None if following is None else encode_cursor(following),
     )
