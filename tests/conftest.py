@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,7 @@ __all__ = ["pytest_xdist_make_scheduler"]  # for pytest to find
 NewStackFolder = Callable[[str], Path]
 
 _MEMORY = Path("/dev/shm")
-_ROOM = 3 << 30  # several times what is ever there at once
+_ROOM = 3 << 30  # bytes: several times what is ever there at once
 
 _TEMPLATE = "neutrino_template"
 _REDIS_DATABASES = itertools.cycle(range(1, 64))  # 0 is the one that a careless client writes to
@@ -59,19 +60,34 @@ def _is_roomy(folder: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
-    """A folder that other accounts may pass through, as a server that runs as `nobody` has to. It is in memory where
-    there is room: a database for each test is many small files, which take a disk ten times as long."""
-    folder = Path(tempfile.mkdtemp(prefix="neutrino-tests-", dir=_MEMORY if _is_roomy(_MEMORY) else None))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
+    """A folder that other accounts may pass through, as a server that runs as `nobody` has to."""
+    with _folder(None) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def postgres_seed(server_folder: Path) -> Path:
+def postgres_folder() -> Iterator[Path]:
+    """Where databases lie: in memory where there is room. One for each test is many small files, which take a disk ten
+    times as long. Stores do not lie there: below /dev, users' files may not."""
+    with _folder(_MEMORY if _is_roomy(_MEMORY) else None) as folder:
+        yield folder
+
+
+@contextmanager
+def _folder(where: Path | None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="neutrino-tests-", dir=where))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_seed(postgres_folder: Path) -> Path:
     """The folder of a Postgres that was stopped, with the present schema and no rows. Copies of it wait for no disk:
     what a process has written outlives its kill -9 all the same."""
-    seed = server_folder / "seed"
+    seed = postgres_folder / "seed"
     with Postgres(seed, settings=_FAST) as server:
         migrations.upgrade(server.url)
         with psycopg.connect(_plain(server.url)) as connection:
@@ -84,24 +100,25 @@ def postgres_seed(server_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_stack_folder(server_folder: Path, postgres_seed: Path) -> NewStackFolder:
+def new_stack_folder(server_folder: Path, postgres_folder: Path, postgres_seed: Path) -> NewStackFolder:
     """Makes the data folder of a stack that is up twice as soon, for its database is there already. What a stack does
     without that is tested with those of the embedded mode."""
 
     def make(name: str) -> Path:
         folder = server_folder / name
         folder.mkdir(mode=0o711)
-        _sow(postgres_seed, folder / "postgres")
+        _sow(postgres_seed, postgres_folder / name)
+        (folder / "postgres").symlink_to(postgres_folder / name)
         return folder
 
     return make
 
 
 @pytest.fixture(scope="session")
-def postgres_server(server_folder: Path, postgres_seed: Path) -> Iterator[Postgres]:
+def postgres_server(postgres_folder: Path, postgres_seed: Path) -> Iterator[Postgres]:
     """The session's Postgres, not durable. Tests that stop it must start it again."""
-    _sow(postgres_seed, server_folder / "postgres")
-    with Postgres(server_folder / "postgres", settings=_FAST) as server:
+    _sow(postgres_seed, postgres_folder / "postgres")
+    with Postgres(postgres_folder / "postgres", settings=_FAST) as server:
         yield server
 
 
