@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import quote
 
@@ -40,18 +40,19 @@ def _session(request: Request) -> Session:
     return found
 
 
-def _at_least(role: str) -> Callable[[Session], Session]:
-    def check(session: Annotated[Session, Depends(_session)]) -> Session:
+# What asks nobody needs no thread, and changing over to one costs more than it does: those below are coroutines.
+def _at_least(role: str) -> Callable[[Session], Awaitable[Session]]:
+    async def check(session: Annotated[Session, Depends(_session)]) -> Session:
         roles.require(session.role, role)
         return session
 
     return check
 
 
-def _acting(role: str) -> Callable[..., Session]:
+def _acting(role: str) -> Callable[..., Awaitable[Session]]:
     """For actions: the form must have come from a page that this session was shown."""
 
-    def check(
+    async def check(
         session: Annotated[Session, Depends(_session)], csrf: Annotated[str, Form(max_length=100)] = ""
     ) -> Session:
         roles.require(session.role, role)
@@ -81,7 +82,7 @@ def audited(request: Request) -> Database:
     return Audited(request.app.state.database, lambda: _act(request))
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     """The database, audited for actions."""
     database: Database = request.app.state.database
     return database if request.method == "GET" else audited(request)

@@ -37,7 +37,7 @@ _GATHER_SECONDS = 0.1
 """Changes that come within so long are told together."""
 _NAMED = 100
 """When more jobs than these have changed at once, they are not named."""
-_TABS_PER_SECOND = 50
+_TABS_PER_SECOND = 100
 """Tabs fetch their parts at a pace at which one process can serve all of them."""
 
 
