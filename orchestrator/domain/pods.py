@@ -157,10 +157,12 @@ class CreateCluster(ClusterRef):
 
 class ClusterView(CreateCluster):
     """A cluster as people see it, with what its launcher found when it last looked. `asked_at` is later than
-    `checked_at` while a check is under way. `trouble` says since when a launcher hears nothing of it."""
+    `checked_at` while a check is under way. `heard_at` is when one of its launchers was heard of last; `trouble` says
+    since when one of them hears nothing of the cluster."""
 
     draining: bool
     trouble: str | None = None
+    heard_at: datetime | None = None
     pools: tuple[str, ...]
     launchers: int
     asked_at: datetime | None

@@ -22,6 +22,8 @@ _VIEWS = f"""
       (SELECT coalesce(array_agg(p.name ORDER BY p.name), '{{}}') FROM pools p WHERE p.cluster_id = c.id) AS pools,
       (SELECT count(*) FROM workers w JOIN pools p ON p.id = w.pool_id
        WHERE p.cluster_id = c.id AND {ONLINE}) AS launchers,
+      (SELECT max(w.heartbeat_at) FROM workers w JOIN pools p ON p.id = w.pool_id
+       WHERE p.cluster_id = c.id) AS heard_at,
       (SELECT min(t.detail) FROM components t WHERE t.kind = 'cluster' AND NOT t.ok
          AND starts_with(t.name, c.name || '/')
          AND t.seen_at > clock_timestamp() - :silence * interval '1 second') AS trouble
@@ -81,6 +83,7 @@ def _view(row: Row[Any]) -> ClusterView:
         name=row.name,
         draining=row.draining,
         trouble=row.trouble,
+        heard_at=row.heard_at,
         pools=tuple(row.pools),
         launchers=row.launchers,
         asked_at=row.asked_at,

@@ -85,7 +85,7 @@ def _cluster(cluster: ClusterView) -> ComponentView:
     return ComponentView(
         name=cluster.name,
         kind="cluster",
-        seen_at=cluster.checked_at or cluster.created_at,
+        seen_at=cluster.heard_at or cluster.checked_at or cluster.created_at,
         state="silent" if not watched else "broken" if wrong else "well",
         detail="; ".join(wrong) or ("draining" if cluster.draining else launchers),
     )
