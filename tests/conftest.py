@@ -45,6 +45,7 @@ _FAST = {
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
+    "max_wal_size": "128MB",  # it lies in memory
     "synchronous_commit": "off",
 }
 
