@@ -209,6 +209,20 @@ def test_a_stopped_worker_copies_nothing_once_its_lease_may_be_over(
     _eventually(lambda: not _copying(worker))
 
 
+def test_a_source_that_is_damaged_stands_in_the_report(plane: ControlPlane, workers: Workers, tmp_path: Path) -> None:
+    bad, good, target = (Place(store=f"file://{tmp_path}/{name}", prefix="artifacts/1/a") for name in ("1", "2", "3"))
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "a").write_bytes(b"right")
+    for source in (bad, good):
+        made = publish(open_store(source.store), source.prefix, tmp_path / "artifact")
+    (tmp_path / "1" / bad.prefix / "a").write_bytes(b"wrong")
+    order = Order(action="copy", digest=made.digest, size=5, files=1, target=target, sources=(bad, good))
+    attempt = plane.submit(Transfer(name="t", artifact="a-1", source=bad.store, destination=target.store), order=order)
+    workers.start()
+    report = plane.report_of(attempt)
+    assert (report.reason, report.damaged) == (Reason.SUCCEEDED, (bad.store,))
+
+
 def test_a_fork_bomb_is_bounded_and_caught_whole(plane: ControlPlane, workers: Workers) -> None:
     bomb = Command(name="b", command=("sh", "-c", "b() { b | b & }; b; sleep 1000"))
     attempt = plane.submit(bomb)
