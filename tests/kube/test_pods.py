@@ -252,6 +252,7 @@ def test_a_pool_that_is_changed_is_another_one_for_its_launcher(field: Field, po
     until(lambda: field.ended(field.run("true", **lent))[0].state is JobState.SUCCEEDED)
     assert launcher.process is not None
     assert launcher.process.poll() is None
+    launcher.stop()
 
 
 def test_more_nodes_than_a_pool_allows_are_explained(field: Field, pool: str) -> None:
@@ -315,7 +316,7 @@ def test_a_claim_that_never_became_a_job_is_tried_again(field: Field, pool: str)
     """The launcher dies between its claim and the Job, which takes a silent API server to arrange."""
     (launcher,) = (one for one in field.launchers if one.env["NEUTRINO_POOL"] == pool)
     field.cluster.faults.down = True
-    job = field.run("true", runtime="pod")
+    job = field.run("true", placement=Placement(pool=pool))
     until(lambda: field.view(job).state is JobState.RUNNING)
     launcher.stop(signal.SIGKILL)
     launcher.start()
