@@ -33,7 +33,7 @@ def publish(store: ObjectStore, prefix: str, folder: Path) -> Manifest:
     Files are hashed while they are read for the upload. Publishing the same content to the same prefix again is no
     error, so a retry is safe; other content raises PreconditionFailed.
     """
-    names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
+    names = [file.path for file in _foreseen(folder)]
 
     def one(name: str) -> ManifestFile:
         digest, size = put_file(store, join_key(prefix, name), folder / name)
@@ -46,23 +46,24 @@ def publish(store: ObjectStore, prefix: str, folder: Path) -> Manifest:
 
 
 def describe(folder: Path) -> Manifest:
-    """The manifest of the files below `folder`, as they are now. Raises InvalidSpec for a link, or for no folder."""
+    """The manifest of the files below `folder`, as they are now. Raises InvalidSpec for a link, for no folder, and for
+    names or numbers of files that no manifest holds."""
 
-    def one(path: Path) -> ManifestFile:
-        with path.open("rb") as content:
+    def one(file: ManifestFile) -> ManifestFile:
+        with (folder / file.path).open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-            return ManifestFile(path=path.relative_to(folder).as_posix(), size=content.tell(), sha256=digest)
+            return ManifestFile(path=file.path, size=content.tell(), sha256=digest)
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="describe") as pool:
-        return Manifest.of(list(pool.map(one, _files(folder))))
+        return Manifest.of(list(pool.map(one, _foreseen(folder))))
 
 
 def commit_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
     """Makes the artifact visible. All its files must be in place and verified; the manifest is never overwritten.
 
-    Raises PreconditionFailed when another manifest is there already.
+    Raises PreconditionFailed when another manifest is there already, and InvalidSpec for one too large to be read.
     """
-    data = manifest.to_bytes()
+    data = _to_bytes(manifest)
     try:
         store.put(join_key(prefix, MANIFEST_NAME), data, create_only=True)
     except PreconditionFailed as error:
@@ -110,6 +111,26 @@ def list_keys(store: ObjectStore, prefix: str) -> Iterator[str]:
         token = page.next
         if token is None:
             return
+
+
+def _foreseen(folder: Path) -> tuple[ManifestFile, ...]:
+    """The files below `folder`, without their hashes. What makes no manifest is refused before a byte is read."""
+    paths = list(_files(folder))
+    named = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
+    manifest = Manifest.of([ManifestFile(path=name, size=size, sha256="0" * 64) for name, size in named])
+    _to_bytes(manifest)
+    return manifest.files
+
+
+def _to_bytes(manifest: Manifest) -> bytes:
+    """The manifest as it is stored; InvalidSpec for one that would be too large to be read again."""
+    data = manifest.to_bytes()
+    if len(data) > MAX_MANIFEST:
+        raise InvalidSpec(
+            f"A manifest of {len(manifest.files)} files would have {len(data)} bytes, and no more than {MAX_MANIFEST}.",
+            hint="Put the files into an archive, or into several artifacts.",
+        )
+    return data
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -91,6 +91,30 @@ def test_discarded_is_gone(store: ObjectStore, folder: Path, tmp_path: Path) -> 
     assert len(list(artifacts.list_keys(store, "a/"))) == len(FILES) + 1
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "a\\b"])
+def test_names_that_no_manifest_holds_are_refused_before_anything_is_sent(
+    store: ObjectStore, folder: Path, tmp_path: Path, name: str
+) -> None:
+    (folder / name).write_bytes(b"{}")
+    with pytest.raises(InvalidSpec):
+        artifacts.publish(store, "a/1", folder)
+    with pytest.raises(InvalidSpec):
+        artifacts.describe(folder)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_manifest_that_could_not_be_read_again_is_refused_before_anything_is_sent(
+    store: ObjectStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(artifacts.describe(folder).to_bytes())
+    monkeypatch.setattr(artifacts, "MAX_MANIFEST", size - 1)
+    with pytest.raises(InvalidSpec, match=f"would have {size} bytes"):
+        artifacts.publish(store, "a/1", folder)
+    assert not (tmp_path / "store").exists()
+    monkeypatch.setattr(artifacts, "MAX_MANIFEST", size)
+    assert artifacts.publish(store, "a/1", folder) == artifacts.read_manifest(store, "a/1")
+
+
 def test_links_are_refused(store: ObjectStore, folder: Path) -> None:
     (folder / "link").symlink_to("/etc/passwd")
     with pytest.raises(InvalidSpec, match="regular file"):
