@@ -14,6 +14,7 @@ from cloud_adapters.base import check_key
 from cloud_adapters.errors import InvalidStore, TransientStoreError
 
 FILE_ROOTS_VARIABLE = "NEUTRINO_FILE_ROOTS"
+CREDENTIAL_HOSTS_VARIABLE = "NEUTRINO_CREDENTIAL_HOSTS"
 # Without configured roots these stay closed all the same: no store belongs into the system's own folders.
 SYSTEM_FOLDERS = tuple(
     Path(text)
@@ -96,6 +97,29 @@ def allowed_folder(path: str, roots: tuple[Path, ...] | None) -> Path:
     if resolved.exists() and not resolved.is_dir():
         raise InvalidStore(f"file://{path} is not a folder")
     return resolved
+
+
+def check_trusted(url: str, domains: tuple[str, ...]) -> None:
+    """Raises InvalidStore for a host that may not be told credentials: neither below one of the provider's own
+    `domains`, by TLS, nor named by NEUTRINO_CREDENTIAL_HOSTS. An address that somebody else wrote would be enough,
+    otherwise, to send them anywhere."""
+    split = urlsplit(url)
+    host = (split.hostname or "").lower()
+    listed = {one.strip().lower() for one in os.environ.get(CREDENTIAL_HOSTS_VARIABLE, "").split(",")}
+    if host not in listed and not (split.scheme == "https" and host.endswith(domains)):
+        raise InvalidStore(
+            f"{host!r} is not one of the provider's own hosts, and gets no credentials.",
+            hint=f"If you trust it with them, set {CREDENTIAL_HOSTS_VARIABLE}={host}.",
+        )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a server on this machine is meant."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def check_address(address: str) -> None:

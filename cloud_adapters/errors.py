@@ -73,6 +73,14 @@ class TransientStoreError(StoreError):
     retryable = True
 
 
+class CopyAbandoned(StoreError):
+    """The provider did not copy an object on its own machines in time; the copy was given up. Its bytes can be sent."""
+
+    code = "store_copy_abandoned"
+    status = 504
+    exit_code = 7
+
+
 class CorruptObject(StoreError, CorruptArtifact):
     """Bytes did not have the checksum they were sent or stored with."""
 

@@ -34,6 +34,7 @@ _BY_CODE: dict[str, type[StoreError]] = {
     "InvalidAccessKeyId": AccessDenied,
     "OperationAborted": TransientStoreError,
     "OperationTimedOut": TransientStoreError,
+    "PendingCopyOperation": TransientStoreError,
     "QuotaExceeded": StoreFull,
     "RequestTimeout": TransientStoreError,
     "ServerBusy": Throttled,

@@ -12,14 +12,20 @@ import os
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from awscrt.checksums import crc64nvme
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
 from azure.storage.blob import (
     BlobBlock,
     BlobServiceClient,
@@ -28,11 +34,12 @@ from azure.storage.blob import (
     generate_container_sas,
 )
 
-from cloud_adapters.addresses import StoreUri, check_endpoint
+from cloud_adapters.addresses import StoreUri, check_endpoint, check_trusted, is_loopback
 from cloud_adapters.base import MIB, Bytes, Capabilities, ObjectInfo, ObjectStore, Part, Upload
 from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore, Listed
 from cloud_adapters.errors import (
     AccessDenied,
+    CopyAbandoned,
     CorruptObject,
     InvalidStore,
     ObjectNotFound,
@@ -51,10 +58,18 @@ _VERSION = "2021-12-02"
 _SAS_LIFE = timedelta(hours=1)
 _RENEW_BEFORE_S = 300.0
 _COPY_POLL_S = 0.2
+_COPY_LIMIT_S = 300.0
 _BLOCK_LIST_LIMIT = 16 * MIB
 _BLOCK = re.compile(rb"<Block>\s*<Name>([^<]+)</Name>\s*<Size>(\d+)</Size>\s*</Block>")
 _BLOCK_ID = re.compile(r"(\d{5})\.(\d{12})\.([0-9a-f]{16})")
+_ACCOUNT = re.compile(r"[a-z0-9-]{3,40}")
 _UNKNOWN_HEADER = "FeatureNotSupported"
+_DOMAINS = (
+    ".blob.core.windows.net",
+    ".blob.storage.azure.net",
+    ".blob.core.chinacloudapi.cn",
+    ".blob.core.usgovcloudapi.net",
+)
 _SCOPE = "https://storage.azure.com/.default"
 
 
@@ -71,18 +86,22 @@ def open_azure(uri: StoreUri) -> AzureStore:
     try:
         if connection and not options.keys() & {"account", "endpoint"}:
             service = BlobServiceClient.from_connection_string(connection, **timeouts)
+            if not (urlsplit(service.url).hostname or "").endswith(_DOMAINS):
+                check_endpoint(str(service.url).split("?", 1)[0])
         else:
             account = options.get("account") or os.environ.get("AZURE_STORAGE_ACCOUNT")
             if not account and "endpoint" not in options:
                 hint = "Write az://container?account=name, or set AZURE_STORAGE_ACCOUNT."
                 raise InvalidStore(f"{uri.text!r} does not say which storage account", hint=hint)
+            if "endpoint" not in options and not _ACCOUNT.fullmatch(str(account)):
+                raise InvalidStore(f"{account!r} is not the name of a storage account")
             url = options.get("endpoint") or f"https://{account}.blob.core.windows.net"
             check_endpoint(url)
+            if not (is_loopback(url) and os.environ.get("AZURE_STORAGE_KEY")):  # a key signs; emulators have their own
+                check_trusted(url, _DOMAINS)
             service = BlobServiceClient(url, credential=_credential(), **timeouts)
     except ValueError as error:
         raise InvalidStore(f"{uri.text}: {error}") from error
-    if not (urlsplit(service.url).hostname or "").endswith(".blob.core.windows.net"):
-        check_endpoint(str(service.url).split("?", 1)[0])
     return AzureStore(uri, service)
 
 
@@ -145,8 +164,11 @@ class AzureStore(CloudStore):
         try:
             with self._control(full_key):
                 self.container.get_blob_client(full_key).delete_blob(delete_snapshots="include")
-        except ObjectNotFound:
-            self._require_container()
+        except ObjectNotFound as error:
+            if _code(error.__cause__) == "ContainerNotFound":
+                raise
+            if _code(error.__cause__) != "BlobNotFound":  # a SAS of the container is not allowed to look for it
+                self._require_container()
 
     def can_copy_from(self, source: ObjectStore) -> bool:
         return isinstance(source, AzureStore) and source.service.primary_hostname == self.service.primary_hostname
@@ -156,14 +178,28 @@ class AzureStore(CloudStore):
             raise StoreError(f"{source.uri} is not on Azure; its objects cannot be copied there")
         url = source.presign(source_key, seconds=3600)
         with self._control(source_key):
-            blob = self._blob(key)
-            state = blob.start_copy_from_url(url)["copy_status"]
-            while state == "pending":  # the service copies on its own and has no way to call back
-                time.sleep(_COPY_POLL_S)
-                state = blob.get_blob_properties().copy.status
-        if state != "success":
-            raise TransientStoreError(f"{source_key}: the copy inside Azure ended as {state!r}")
+            self._copy(self._blob(key), url, source_key)
         return self.head(key)
+
+    def _copy(self, blob: Any, url: str, what: str) -> None:
+        """The service copies on its own and has no way to call back. A copy that an earlier call began is waited for
+        too: the service begins no second one."""
+        try:
+            state = blob.start_copy_from_url(url)["copy_status"]
+        except HttpResponseError as error:
+            if _code(error) != "PendingCopyOperation":
+                raise
+            state = "pending"
+        deadline = time.monotonic() + _COPY_LIMIT_S
+        while state == "pending" and time.monotonic() < deadline:
+            time.sleep(_COPY_POLL_S)
+            copy = blob.get_blob_properties().copy
+            state = copy.status
+        if state == "pending":
+            blob.abort_copy(copy.id)
+            raise CopyAbandoned(f"{what}: the copy inside Azure took more than {_COPY_LIMIT_S:.0f} s.")
+        if state != "success":
+            raise TransientStoreError(f"{what}: the copy inside Azure ended as {state!r}")
 
     def presign(self, key: str, *, seconds: int) -> str:
         expiry = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -183,7 +219,6 @@ class AzureStore(CloudStore):
 
     def start_upload(self, key: str, *, part_size: int) -> Upload:
         self.full_key(key)
-        self._require_container()
         return Upload(key, "blocks", part_size)  # blocks belong to the blob's name: there is nothing to open
 
     def find_upload(self, key: str, *, part_size: int) -> Upload | None:
@@ -222,12 +257,14 @@ class AzureStore(CloudStore):
         return ObjectInfo(upload.key, sum(part.size for part in parts), answer["etag"])
 
     def abort_upload(self, upload: Upload) -> None:
-        """Azure drops blocks when their blob is committed, else after a week: an empty one is committed and removed."""
+        """Azure drops blocks when their blob is committed, else after a week: an empty one is committed and removed,
+        unless somebody has put another in its place."""
         try:
-            self.finish_upload(upload, [], create_only=True)
+            empty = self.finish_upload(upload, [], create_only=True)
         except PreconditionFailed:
             return  # there is a blob of that name, which is not ours to touch
-        self.delete(upload.key)
+        with self._control(upload.key), suppress(ResourceModifiedError, ResourceNotFoundError):
+            self._blob(upload.key).delete_blob(etag=empty.etag, match_condition=MatchConditions.IfNotModified)
 
     def _put_verified(
         self, key: str, data: Bytes, checksum: bytes | None, headers: dict[str, str], query: str = ""
@@ -283,7 +320,7 @@ class AzureStore(CloudStore):
                 token = self.service.credential.get_token(_SCOPE).token  # the credential caches and renews it
             return "", {"Authorization": f"Bearer {token}"}
         with self._lock:
-            if time.monotonic() > self._sas_renewal:
+            if time.time() > self._sas_renewal:  # as the service reckons: the other clock stops when a machine sleeps
                 expiry = datetime.now(UTC) + _SAS_LIFE
                 permission = ContainerSasPermissions(read=True, write=True, create=True)
                 self._sas = generate_container_sas(
@@ -293,7 +330,7 @@ class AzureStore(CloudStore):
                     expiry=expiry,
                     **self._sign_with(expiry),
                 )
-                self._sas_renewal = time.monotonic() + _SAS_LIFE.total_seconds() - _RENEW_BEFORE_S
+                self._sas_renewal = expiry.timestamp() - _RENEW_BEFORE_S
             return self._sas, {}
 
     def _sign_with(self, expiry: datetime) -> dict[str, Any]:
@@ -311,12 +348,15 @@ class AzureStore(CloudStore):
             hint = "Set AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING, or log in with `az login`."
             raise AccessDenied(f"{what}: {error.message}", hint=hint) from error
         except HttpResponseError as error:
-            code = getattr(error, "error_code", None)
-            raise store_error(
-                what, error.status_code or 500, str(getattr(code, "value", code) or ""), error.reason or ""
-            ) from error
+            raise store_error(what, error.status_code or 500, _code(error), error.reason or "") from error
         except AzureError as error:
             raise TransientStoreError(f"{what}: {error}") from error
+
+
+def _code(error: BaseException | None) -> str:
+    """What the service calls an error; empty where it has not told."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
 
 
 def _info(key: str, found: Any) -> ObjectInfo:

@@ -21,13 +21,13 @@ from urllib.parse import quote, urlsplit
 
 import google_crc32c
 import requests
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.auth.transport.requests import Request
 from google.cloud.storage import Client
 
-from cloud_adapters.addresses import StoreUri, check_endpoint
+from cloud_adapters.addresses import StoreUri, check_endpoint, check_trusted
 from cloud_adapters.base import MIB, PRIVATE, Bytes, Capabilities, ObjectInfo, ObjectStore, Part, Upload, join_key
 from cloud_adapters.cloud import CONNECT_TIMEOUT_S, FINISH_TIMEOUT_S, READ_TIMEOUT_S, CloudStore, Listed
 from cloud_adapters.errors import AccessDenied, CredentialsExpired, InvalidStore, StoreError, TransientStoreError
@@ -44,7 +44,8 @@ _PUBLIC = "https://storage.googleapis.com"
 
 
 def open_gcs(uri: StoreUri) -> GcsStore:
-    """The bucket at `uri`; an emulator (`?endpoint=http://…` or STORAGE_EMULATOR_HOST) is spoken to anonymously."""
+    """The bucket at `uri`; an emulator (`?endpoint=http://…` or STORAGE_EMULATOR_HOST) is spoken to anonymously. By
+    https, only Google's own hosts, and those that the environment names, are told the credentials."""
     endpoint = uri.only("endpoint", "region").get("endpoint") or os.environ.get("STORAGE_EMULATOR_HOST")
     origin = _PUBLIC
     options: dict[str, Any] = {}
@@ -53,6 +54,8 @@ def open_gcs(uri: StoreUri) -> GcsStore:
         options["client_options"] = {"api_endpoint": origin}
     if origin.startswith("http://"):
         options |= {"credentials": AnonymousCredentials(), "project": "emulator"}  # type: ignore[no-untyped-call]
+    else:
+        check_trusted(origin, (".googleapis.com",))
     try:
         return GcsStore(uri, Client(**options), origin)
     except DefaultCredentialsError as error:
@@ -111,9 +114,15 @@ class GcsStore(CloudStore):
         with self._control(full_key):
             try:
                 self.handle.blob(full_key).delete(**_CALL)
-            except NotFound as error:
-                if not self.handle.exists(**_CALL):
-                    raise error
+            except NotFound:
+                if not self._has_bucket():
+                    raise
+
+    def _has_bucket(self) -> bool:
+        try:
+            return bool(self.handle.exists(**_CALL))
+        except Forbidden:  # who may not look at buckets is told that of those only that are there
+            return True
 
     def can_copy_from(self, source: ObjectStore) -> bool:
         return isinstance(source, GcsStore) and source.origin == self.origin

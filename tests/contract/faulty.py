@@ -40,11 +40,13 @@ Before = Callable[[Exchange], Verdict | None]
 
 
 class Faults:
-    """The faults of one proxy: `before` sees each request, `after` each answer; both may alter the bytes."""
+    """The faults of one proxy: `before` sees each request, `after` each answer; both may alter the bytes. `headers` may
+    alter those of an answer (names in lower case)."""
 
     def __init__(self) -> None:
         self.before: Before = lambda _: None
         self.after: Before = lambda _: None
+        self.headers: Callable[[Exchange, dict[str, str]], None] = lambda *_: None
         self.released = threading.Event()
         self.lock = threading.Lock()
 
@@ -90,7 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, exchange: Exchange, response: http.client.HTTPResponse, verdict: Verdict) -> None:
         self.send_response_only(response.status)
-        for name, value in response.getheaders():
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        self.server.faults.headers(exchange, headers)
+        for name, value in headers.items():
             if name.lower() not in {"transfer-encoding", "content-length", "connection", "keep-alive"}:
                 self.send_header(name, value)
         body = bytes(exchange.answer)
@@ -110,7 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.faults.released.wait(60)
             self.close_connection = True
             return
-        text = f"<Error><Code>{verdict.code}</Code><Message>as the test wishes</Message></Error>".encode()
+        text = (
+            b""
+            if verdict.status == 204
+            else f"<Error><Code>{verdict.code}</Code><Message>as the test wishes</Message></Error>".encode()
+        )
         self.send_response_only(verdict.status)
         self.send_header("Content-Length", str(len(text)))
         self.send_header("Content-Type", "application/xml")

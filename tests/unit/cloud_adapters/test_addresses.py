@@ -104,6 +104,56 @@ def test_no_store_is_led_elsewhere(scheme: str, monkeypatch: pytest.MonkeyPatch)
     assert not [path for path in paths if "elsewhere" in path]
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://b?endpoint=https://203.0.113.7",
+        "gs://b?endpoint=https://googleapis.com.203.0.113.7",
+        "az://b?endpoint=https://203.0.113.7/account",
+        "az://b?endpoint=http://account.blob.core.windows.net",
+    ],
+)
+@pytest.mark.parametrize("secret", ["AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"])
+def test_only_the_provider_is_told_credentials(uri: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_azure(monkeypatch, secret)
+    with pytest.raises(InvalidStore, match="gets no credentials"):
+        open_store(uri)
+    monkeypatch.setenv("NEUTRINO_CREDENTIAL_HOSTS", "other.example, 203.0.113.8")
+    with pytest.raises(InvalidStore, match="gets no credentials"):
+        open_store(uri)
+
+
+def test_hosts_that_are_told_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_azure(monkeypatch, "AZURE_STORAGE_SAS_TOKEN")
+    for host in ("windows.net", "chinacloudapi.cn", "usgovcloudapi.net"):
+        open_store(f"az://b?endpoint=https://account.blob.core.{host}")
+    open_store("az://b?account=account")
+    with pytest.raises(InvalidStore, match="gets no credentials"):
+        open_store("az://b?endpoint=http://127.0.0.1:10000/account")
+    monkeypatch.setenv("NEUTRINO_CREDENTIAL_HOSTS", "127.0.0.1,account.blob.core.stack.example")
+    open_store("az://b?endpoint=http://127.0.0.1:10000/account")
+    open_store("az://b?endpoint=https://account.blob.core.stack.example")
+    _only_azure(monkeypatch, "AZURE_STORAGE_KEY")
+    monkeypatch.delenv("NEUTRINO_CREDENTIAL_HOSTS")
+    open_store("az://b?endpoint=http://127.0.0.1:10000/account")
+
+
+def _only_azure(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    for name in ("CONNECTION_STRING", "KEY", "SAS_TOKEN", "ACCOUNT"):
+        monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
+    monkeypatch.setenv(secret, "a2V5")
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_args, **_options: [(socket.AF_INET, 1, 6, "", ("203.0.113.7", 443))]
+    )
+
+
+@pytest.mark.parametrize("account", ["203.0.113.7/x", "203.0.113.7%23", "203.0.113.7%3F", "evil.example%5C", "a@b"])
+def test_an_account_is_a_name(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_azure(monkeypatch, "AZURE_STORAGE_KEY")
+    with pytest.raises(InvalidStore, match="not the name of a storage account"):
+        open_store(f"az://b?account={account}")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
 def test_loopback_is_an_endpoint(host: str) -> None:
     assert check_endpoint(f"http://{host}:9000/") == f"http://{host}:9000"
