@@ -133,3 +133,15 @@ def test_the_form_for_tokens_allows_what_its_pattern_says_and_refuses_in_our_wor
         assert answer.status_code == (201 if allowed else 422), name
     given = {"csrf": csrf(admin), "name": "late", "user": "ci", "expires_in_days": "soon"}
     assert "must be a whole number" in admin.post("/admin/tokens", data=given).text
+
+
+def test_a_part_that_is_drawn_once_for_all_holds_nobody_s_token_but_one_s_own(api: Api, sign_in: SignIn) -> None:
+    api.worker()  # beside it is a button to drain it
+    headers = {"HX-Request": "true", "HX-Target": "section#workers"}
+    admins = [sign_in("admin"), sign_in("admin")]
+    own = [csrf(admin) for admin in admins]
+    parts = [admin.get("/workers", headers=headers).text for admin in admins]
+    for mine, theirs, part in zip(own, reversed(own), parts, strict=True):
+        assert set(re.findall(r'name="csrf" value="([^"]+)"', part)) == {mine}
+        assert theirs not in part
+    assert "csrf" not in sign_in("viewer").get("/workers", headers=headers).text
