@@ -93,11 +93,11 @@ class Api:
     def resumed(self, body: Resumed) -> None:
         """Tell from which checkpoint an attempt goes on, when it is not the one that its lease named first. Raises
         LeaseLost."""
-        self._send("POST", "/v1/worker/resumed", body.model_dump_json().encode(), self._token)
+        self._send("POST", "/v1/worker/resumed", _body(body), self._token)
 
     def staged(self, body: StagedInputs) -> None:
         """Tell from where an attempt has its inputs. Raises LeaseLost."""
-        self._send("POST", "/v1/worker/staged", body.model_dump_json().encode(), self._token)
+        self._send("POST", "/v1/worker/staged", _body(body), self._token)
 
     def report(self, body: ReportBatch) -> Reported:
         """Tell how attempts ended, and claim new ones."""
@@ -114,14 +114,14 @@ class Api:
 
     def checked(self, body: Checked) -> None:
         """Tell what was found on a cluster."""
-        self._send("POST", "/v1/worker/checked", body.model_dump_json().encode(), self._token)
+        self._send("POST", "/v1/worker/checked", _body(body), self._token)
 
     def file(self, sha256: str, token: str) -> bytes:
         """A file that a user uploaded for a job, read with the attempt's own token."""
         return self._send("GET", f"/v1/files/{sha256}", None, token)
 
     def _post(self, route: str, body: Model, answer: type[Answer]) -> Answer:
-        data = self._send("POST", f"/v1/worker/{route}", body.model_dump_json().encode(), self._token)
+        data = self._send("POST", f"/v1/worker/{route}", _body(body), self._token)
         return _read(data, answer)
 
     def _send(self, method: str, path: str, body: bytes | None, token: str) -> bytes:
@@ -167,6 +167,12 @@ class Api:
         kept: http.client.HTTPConnection | None = getattr(self._local, "kept", None)
         if kept is not None:
             kept.close()
+
+
+def _body(said: Model) -> bytes:
+    """What is said without what goes without saying: an API of the release before, which serves while it is replaced,
+    refuses fields that it does not know."""
+    return said.model_dump_json(exclude_defaults=True).encode()
 
 
 def _read(data: bytes, answer: type[Answer]) -> Answer:

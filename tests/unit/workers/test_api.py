@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,13 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from orchestrator.domain.errors import ServerError
-from orchestrator.domain.protocol import Heartbeat, ReportBatch
+from orchestrator.domain.protocol import Heartbeat, Report, ReportBatch
+from orchestrator.domain.state import Reason
 from workers.api import Api
+
+
+bodies: list[object] = []
 
 
 class _Proxy(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         page = b"<html>Please sign in.</html>"
         self.send_response(200)
         self.send_header("Content-Length", str(len(page)))
@@ -48,3 +53,10 @@ def test_a_page_of_a_proxy_is_a_fault_that_may_pass(api: Api) -> None:
         with pytest.raises(ServerError, match="not Neutrino's") as caught:
             call()
         assert caught.value.retryable
+
+
+def test_what_goes_without_saying_is_not_said(api: Api) -> None:
+    """An API of the release before refuses fields that it does not know, and serves while both are replaced."""
+    with pytest.raises(ServerError):
+        api.report(ReportBatch(worker="w-1", reports=(Report(attempt="j-1.1", reason=Reason.SUCCEEDED),)))
+    assert bodies[-1] == {"worker": "w-1", "reports": [{"attempt": "j-1.1", "reason": "succeeded"}]}
