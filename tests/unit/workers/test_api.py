@@ -14,7 +14,6 @@ from orchestrator.domain.protocol import Heartbeat, Report, ReportBatch
 from orchestrator.domain.state import Reason
 from workers.api import Api
 
-
 bodies: list[object] = []
 
 
