@@ -6,16 +6,18 @@ from any machine and sends at most one part per stream again.
 """
 
 from cloud_adapters.transfer.engine import Report, copy, transfer
-from cloud_adapters.transfer.estimate import Estimate, estimate, estimate_copy
-from cloud_adapters.transfer.flow import Options, Progress, TransferCancelled
+from cloud_adapters.transfer.estimate import Estimate, cost_of, estimate, estimate_copy
+from cloud_adapters.transfer.flow import Counts, Options, Progress, TransferCancelled
 
 __all__ = [
+    "Counts",
     "Estimate",
     "Options",
     "Progress",
     "Report",
     "TransferCancelled",
     "copy",
+    "cost_of",
     "estimate",
     "estimate_copy",
     "transfer",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cloud_adapters.artifacts import commit_manifest, read_manifest
 from cloud_adapters.base import join_key
-from cloud_adapters.errors import ObjectNotFound, PreconditionFailed
-from cloud_adapters.transfer.estimate import cost_of, listed, reusable
+from cloud_adapters.errors import PreconditionFailed
+from cloud_adapters.transfer.estimate import cost_of, listed, present, reusable
 from cloud_adapters.transfer.flow import Counts, Flow, Options
 from cloud_adapters.transfer.mover import Move, Mover
 from orchestrator.domain.artifact import MANIFEST_NAME
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a transfer did. `manifest` is None for plain files. `cost` prices the bytes that were read from the
-    source."""
+    """What a transfer did. `manifest` is None for plain files. `cost` prices the bytes that were taken from the
+    source, be it through here or inside the provider."""
 
     manifest: Manifest | None
     counts: Counts
@@ -65,7 +65,8 @@ def transfer(
         raise CorruptArtifact(f"The manifest at {source_prefix} has digest {manifest.digest}, not {digest}.")
     flow = Flow(options or Options(), manifest.size, len(manifest.files), on_progress, cancel or threading.Event())
     source, destination = flow.with_patience(source), flow.with_patience(destination)
-    there, known = listed(destination, prefix), reusable(destination, reuse, manifest)
+    there = {info.key: info for info in listed(destination, prefix)}
+    known = reusable(destination, reuse, manifest)
     if join_key(prefix, MANIFEST_NAME) in there:
         _refuse_another(destination, prefix, manifest)
     mover = Mover(flow, source, destination, prefix, there=there, reusable=known)
@@ -98,16 +99,9 @@ def copy(
     total = sum(info.size for info, _ in files)
     flow = Flow(options or Options(), total, len(files), on_progress, cancel or threading.Event())
     source, destination = flow.with_patience(source), flow.with_patience(destination)
-    there = {}
-    for _, key in files if len(files) == 1 else ():
-        try:
-            there[key] = destination.head(key)
-        except ObjectNotFound:
-            continue
-    if len(files) > 1:
-        there = listed(destination, "")
+    there = present(destination, [key for _, key in files])
     mover = Mover(flow, source, destination, "", there=there, reusable={})
-    mover.move([Move(info.key, key, info.size, md5=info.md5) for info, key in files])
+    mover.move([Move(info.key, key, info.size, md5=info.md5, etag=info.etag) for info, key in files])
     flow.check()
     return _report(flow, mover, None, source, destination)
 
@@ -126,4 +120,4 @@ def _report(
 ) -> Report:
     seconds = time.monotonic() - flow.started
     proof = "checksums verified by the store" if mover.trusted else "read back"
-    return Report(manifest, flow.counts, seconds, proof, cost_of(flow.counts.read, source, destination))
+    return Report(manifest, flow.counts, seconds, proof, cost_of(flow.counts.taken, source, destination))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from cloud_adapters.artifacts import MAX_MANIFEST, read_manifest
@@ -16,22 +17,25 @@ from orchestrator.domain.artifact import MANIFEST_NAME, ManifestFile
 from orchestrator.domain.freight import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cloud_adapters.base import ObjectInfo, ObjectStore
     from orchestrator.domain.artifact import Manifest
 
 ASSUMED_RATE = 100 * MIB
 ASSUMED_SECONDS_PER_FILE = 0.002
+_FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`bytes_to_move` leaves out what the destination holds already; `seconds` at `rate`, in bytes per second."""
+    """`bytes_to_move` leaves out what the destination holds already; `bytes_to_read_back` is what has to be read there
+    to prove it; `seconds` is for both at `rate`, in bytes per second."""
 
     files: int
     total_bytes: int
     bytes_to_move: int
+    bytes_to_read_back: int
     seconds: float
     rate: float
     cost: EgressPrice
@@ -45,15 +49,21 @@ def estimate(
     *,
     reuse: Sequence[str] = (),
     rate: float = ASSUMED_RATE,
+    paranoid: bool = False,
 ) -> Estimate:
     """The estimate for `transfer` with the same arguments; `rate` in bytes per second, best from an earlier transfer.
 
-    Files that the destination holds with the right size are taken for good here; the transfer itself checks them.
+    Files that the destination holds with the right size are taken for good here; the transfer itself checks them. A
+    store that says that it verifies what it gets is believed; the transfer itself tries that.
     """
     manifest = read_manifest(source, source_prefix)
     known = reusable(destination, reuse, manifest)
-    sizes = [(join_key(prefix, file.path), file.size) for file in manifest.files if file.sha256 not in known]
-    return _estimate(sizes, source, destination, prefix, len(manifest.files), manifest.size, rate)
+    sizes = {join_key(prefix, file.path): file.size for file in manifest.files}
+    missing = _missing(sizes, {info.key: info for info in listed(destination, prefix)})
+    reused = {join_key(prefix, file.path) for file in manifest.files if file.sha256 in known}
+    to_move = [size for key, size in missing.items() if key not in reused]
+    at_rest = manifest.size - sum(to_move)  # of an artifact, what is there is hashed as well
+    return _estimate(to_move, at_rest, source, destination, len(manifest.files), manifest.size, rate, paranoid)
 
 
 def estimate_copy(
@@ -62,29 +72,39 @@ def estimate_copy(
     destination: ObjectStore,
     *,
     rate: float = ASSUMED_RATE,
+    paranoid: bool = False,
 ) -> Estimate:
     """The estimate for `copy` with the same arguments."""
-    sizes = [(key, info.size) for info, key in files]
-    return _estimate(sizes, source, destination, "", len(files), sum(size for _, size in sizes), rate)
+    sizes = {key: info.size for info, key in files}
+    missing = _missing(sizes, present(destination, list(sizes)))
+    return _estimate(
+        list(missing.values()), 0, source, destination, len(files), sum(sizes.values()), rate, paranoid
+    )  # fmt: skip
+
+
+def _missing(sizes: Mapping[str, int], there: Mapping[str, ObjectInfo]) -> dict[str, int]:
+    return {key: size for key, size in sizes.items() if key not in there or there[key].size != size}
 
 
 def _estimate(
-    sizes: Sequence[tuple[str, int]],
+    missing: Sequence[int],
+    at_rest: int,
     source: ObjectStore,
     destination: ObjectStore,
-    prefix: str,
     files: int,
     total: int,
     rate: float,
+    paranoid: bool,
 ) -> Estimate:
-    there = {key: info.size for key, info in listed(destination, prefix).items()}
-    missing = [size for key, size in sizes if there.get(key) != size]
     size = sum(missing)
+    unproven = paranoid or not destination.capabilities.verifies or destination.can_copy_from(source)
+    read_back = at_rest + (size if unproven else 0)
     return Estimate(
         files=files,
         total_bytes=total,
         bytes_to_move=size,
-        seconds=size / rate + len(missing) * ASSUMED_SECONDS_PER_FILE,
+        bytes_to_read_back=read_back,
+        seconds=(size + read_back) / rate + len(missing) * ASSUMED_SECONDS_PER_FILE,
         rate=rate,
         cost=cost_of(size, source, destination),
     )
@@ -99,16 +119,28 @@ def _region(store: ObjectStore) -> Region:
     return Region(store.provider, store.region or "")
 
 
-def listed(store: ObjectStore, prefix: str) -> dict[str, ObjectInfo]:
-    """All objects below `prefix`, by key."""
-    found: dict[str, ObjectInfo] = {}
+def listed(store: ObjectStore, prefix: str) -> Iterator[ObjectInfo]:
+    """All objects below `prefix`."""
     token: str | None = None
     while True:
         page = store.list_page(f"{prefix.strip('/')}/" if prefix else "", token=token)
-        found |= {info.key: info for info in page.objects}
+        yield from page.objects
         token = page.next
         if token is None:
-            return found
+            return
+
+
+def present(store: ObjectStore, keys: Sequence[str]) -> dict[str, ObjectInfo]:
+    """Those of the objects that there are. A few are asked for one by one; many are looked up in the folder that holds
+    them all, of which no others are kept in memory."""
+    found: dict[str, ObjectInfo] = {}
+    if len(keys) <= _FEW:
+        for key in keys:
+            with suppress(ObjectNotFound):
+                found[key] = store.head(key)
+        return found
+    wanted, folder = set(keys), commonprefix(keys).rpartition("/")[0]  # noqa: RUF071 - cut at a slash here
+    return {info.key: info for info in listed(store, folder) if info.key in wanted}
 
 
 def reusable(store: ObjectStore, prefixes: Sequence[str], wanted: Manifest) -> dict[str, str]:

@@ -45,38 +45,17 @@ class Options:
     trust_store: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a transfer is: bytes, files, and seconds since its start. `moved` are the bytes of `done` that were sent
-    or copied just now, not by an earlier attempt."""
-
-    total: int
-    done: int
-    moved: int
-    files: int
-    files_done: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Bytes per second so far, of those that moved."""
-        return self.moved / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """What is left at this rate; None while the rate is unknown."""
-        return (self.total - self.done) / self.rate if self.moved and self.seconds > 0 else None
-
-
 @dataclass(slots=True)
 class Counts:
-    """Bytes and files by what happened to them."""
+    """Bytes and files by what happened to them. `crossed` are those of `copied_inside` that came from the source, and
+    not from what the destination held."""
 
     read: int = 0
     sent: int = 0
     read_back: int = 0
     already_there: int = 0
     copied_inside: int = 0
+    crossed: int = 0
     files_done: int = 0
 
     @property
@@ -85,9 +64,59 @@ class Counts:
         return self.sent + self.copied_inside
 
     @property
+    def taken(self) -> int:
+        """Bytes that were taken from the source, for which its provider may charge."""
+        return self.read + self.crossed
+
+    @property
     def done(self) -> int:
         """Bytes that are at the destination."""
         return self.moved + self.already_there
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transfer is: `total` bytes and `files` are to be brought, `to_prove` bytes of them to be read back,
+    too, and `counts` tells what has been done in `seconds` since its start."""
+
+    total: int
+    files: int
+    seconds: float
+    counts: Counts
+    to_prove: int = 0
+
+    @property
+    def done(self) -> int:
+        """Bytes that are at the destination."""
+        return self.counts.done
+
+    @property
+    def proven(self) -> int:
+        """Bytes that have been read back, of those that have to be."""
+        return min(self.counts.read_back, self.to_prove)
+
+    @property
+    def files_done(self) -> int:
+        """Files that are at the destination, and proven."""
+        return self.counts.files_done
+
+    @property
+    def fraction(self) -> float:
+        """Which part of all work is done, from 0 to 1."""
+        work = self.total + self.to_prove
+        return (self.done + self.proven) / work if work else 1.0
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second so far, of those that were sent or copied just now, not by an earlier attempt."""
+        return self.counts.moved / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left, reading back included, at the pace so far; None while that is unknown."""
+        worked = self.counts.moved + self.proven
+        left = self.total + self.to_prove - self.done - self.proven
+        return left * self.seconds / worked if worked and self.seconds > 0 else None
 
 
 @dataclass(slots=True)
@@ -102,6 +131,7 @@ class Flow:
     cancel: threading.Event
     failed: threading.Event = field(default_factory=threading.Event)
     counts: Counts = field(default_factory=Counts)
+    to_prove: int = 0
     started: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _room: threading.Condition = field(default_factory=threading.Condition)
@@ -124,8 +154,12 @@ class Flow:
     def progress(self) -> Progress:
         """The state of this moment."""
         seconds = time.monotonic() - self.started
-        done, moved = self.counts.done, self.counts.moved
-        return Progress(self.total, done, moved, self.files, self.counts.files_done, seconds)
+        return Progress(self.total, self.files, seconds, replace(self.counts), self.to_prove)
+
+    def spare(self, size: int) -> None:
+        """So many bytes need not be read back after all."""
+        with self._lock:
+            self.to_prove = max(0, self.to_prove - size)
 
     @contextmanager
     def memory(self, size: int) -> Iterator[None]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from cloud_adapters.base import join_key
-from cloud_adapters.errors import CorruptObject, ObjectNotFound
+from cloud_adapters.base import PRIVATE, join_key
+from cloud_adapters.errors import AccessDenied, CopyAbandoned, CorruptObject, ObjectNotFound
 from cloud_adapters.retrying import read_whole
 from cloud_adapters.streams import part_size_for
 from cloud_adapters.transfer.crew import Crew
@@ -30,14 +30,15 @@ Landed = TypeVar("Landed")
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One file to bring from `source_key` to `key`. `sha256` is what a manifest promises; where there is none, `md5`
-    is what the source's store says, if it says anything."""
+    """One file to bring from `source_key` to `key`. `sha256` is what a manifest promises; where there is none, `etag`
+    is the version that was listed, and `md5` is what the source's store says, if it says anything."""
 
     source_key: str
     key: str
     size: int
     sha256: str | None = None
     md5: bytes | None = None
+    etag: str | None = None
 
     def is_source(self, found: Digests) -> bool:
         """Whether bytes with these digests are what the source is known to hold."""
@@ -68,6 +69,7 @@ class Mover:
         self._there = there
         self._reusable = reusable
         self.trusted = self._may_trust(prefix)
+        flow.to_prove = 0 if self.trusted else flow.total
 
     def move(self, files: Sequence[Move]) -> None:
         """Brings every file over: the small ones side by side, the large ones one by one, each in parallel parts."""
@@ -102,25 +104,33 @@ class Mover:
         if file.sha256 is not None:
             return self._landed(file, info) == file.sha256
         if file.md5 and info.md5 and not self._flow.options.paranoid:
-            return file.md5 == info.md5
-        source = self._source.head(file.source_key)
-        found = self._hash(self._source, file.source_key, source, "read")
+            if same := file.md5 == info.md5:
+                self._flow.spare(file.size)
+            return same
+        found = self._hash(self._source, file.source_key, self._pinned(file), "read")
         return file.is_source(found) and self._landed(file, info) == found.sha256
 
     def _copied_inside(self, file: Move) -> bool:
         """Copies inside the provider when it can, from the source or from an artifact that the destination holds. What
         is not right then is removed: the ordinary way will tell whether the source is damaged."""
-        if file.sha256 is not None and (known := self._reusable.get(file.sha256)):
-            origin, origin_key = self._destination, known
-        elif self._inside:
-            origin, origin_key = self._source, file.source_key
-        else:
+        known = self._reusable.get(file.sha256) if file.sha256 is not None else None
+        if known is None and not self._inside:
             return False
+        origin, origin_key = (self._source, file.source_key) if known is None else (self._destination, known)
         try:
             info = self._destination.copy_from(origin, origin_key, file.key)
-        except ObjectNotFound:  # discarded meanwhile: the source still has it, or says clearly that it has not
+        except (ObjectNotFound, CopyAbandoned):  # discarded meanwhile, or too slow: the source still tells what it has
             return False
-        if not self._holds(file, info):
+        except AccessDenied:  # who may write there need not be allowed to read here: the source's own credentials are
+            self._inside = self._inside and known is not None
+            return False
+        if known is None:
+            self._flow.count(crossed=file.size)
+        try:
+            good = self._holds(file, info)
+        except CorruptArtifact:  # the source's object is not the one that was listed
+            good = False
+        if not good:
             self._destination.delete(file.key)
             return False
         self._flow.count(copied_inside=file.size)
@@ -138,7 +148,7 @@ class Mover:
     def _read_small(self, file: Move) -> bytearray:
         for _ in range(ATTEMPTS_ON_CORRUPTION):
             self._flow.pace(file.size)
-            data = read_whole(self._source, file.source_key, most=file.size)
+            data = self._read_whole(file)
             if data is None:
                 continue
             self._flow.count(read=len(data))
@@ -146,10 +156,23 @@ class Mover:
                 return data
         raise self._corrupt(file)
 
-    def _send_large(self, file: Move) -> None:
-        pinned = self._source.head(file.source_key)
-        if pinned.size != file.size:
+    def _read_whole(self, file: Move) -> bytearray | None:
+        """The file's bytes, of the version that was listed; None for more than it should have."""
+        if file.etag is None:
+            return read_whole(self._source, file.source_key, most=file.size)
+        data = bytearray(file.size)
+        read_pinned(self._source, file.source_key, memoryview(data), 0, file.etag)
+        return data
+
+    def _pinned(self, file: Move) -> ObjectInfo:
+        """The source's object as it is now, which has to be what was listed."""
+        info = self._source.head(file.source_key)
+        if info.size != file.size or file.etag not in {None, info.etag}:
             raise self._corrupt(file)
+        return info
+
+    def _send_large(self, file: Move) -> None:
+        pinned = self._pinned(file)
         store = self._destination
         part_size = part_size_for(file.size, store.capabilities.max_parts, self._flow.options.part_size)
         upload = store.find_upload(file.key, part_size=part_size)
@@ -201,6 +224,7 @@ class Mover:
         part_size = self._flow.options.part_size
         if info.size > part_size:
             return pump(self._flow, store, key, size=info.size, etag=info.etag, part_size=part_size, kind=kind)
+        self._flow.pace(info.size)
         with self._flow.memory(info.size):
             data = bytearray(info.size)
             read_pinned(store, key, memoryview(data), 0, info.etag)
@@ -223,7 +247,7 @@ class Mover:
             return False
         if options.trust_store is not None:
             return options.trust_store
-        key = join_key(prefix, f"checksum-probe-{uuid.uuid4().hex}")
+        key = join_key(prefix, PRIVATE, f"checksum-probe-{uuid.uuid4().hex}")
         try:
             self._destination.put(key, b"probe", checksum=self._destination.checksum(b"something else"))
         except CorruptObject:

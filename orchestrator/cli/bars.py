@@ -37,18 +37,19 @@ def transfer_bar(what: str) -> Iterator[Show]:
         task = bars.add_task(what, total=None, words="")
 
         def show(now: Progress) -> None:
-            bars.update(task, total=now.total or 1, completed=now.done if now.total else 1, words=words(now))
+            bars.update(task, total=1.0, completed=now.fraction, words=words(now))
 
         yield _throttled(_REDRAW_S, show)
 
 
 def words(now: Progress) -> str:
-    """`1.2 GiB of 3.0 GiB  118 MB/s  15s left  7 of 9 files`."""
+    """`1.2 GiB of 3.0 GiB  0.5 GiB read back  118 MB/s  15s left  7 of 9 files`."""
     left = now.seconds_left
     parts = [
         f"{size(now.done)} of {size(now.total)}",
+        f"{size(now.proven)} read back" if now.proven else "",
         speed(now.rate),
-        "" if left is None or now.done == now.total else f"{duration(left)} left",
+        "" if left is None or now.fraction >= 1 else f"{duration(left)} left",
         f"{now.files_done} of {now.files} files" if now.files > 1 else "",
     ]
     return "  ".join(part for part in parts if part)
@@ -64,7 +65,7 @@ def _throttled(seconds: float, show: Show) -> Show:
 
     def now_and_then(now: Progress) -> None:
         nonlocal last
-        if time.monotonic() - last >= seconds or (now.done == now.total and seconds < 1):
+        if time.monotonic() - last >= seconds or (now.fraction >= 1 and seconds < 1):
             last = time.monotonic()
             show(now)
 

@@ -133,7 +133,8 @@ class MigrationPlan(Model):
 
 
 class MigrationView(Model):
-    """A migration, which is a job: `id` is the job's. `usd` is the price of the bytes that were really read."""
+    """A migration, which is a job: `id` is the job's. `usd` is the price of the bytes that were really taken
+    from sources; like `moved_bytes` and `seconds` it is the sum of all attempts."""
 
     id: str
     kind: str

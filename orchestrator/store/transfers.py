@@ -238,8 +238,8 @@ def _lost(connection: Connection, job: Any, spec: Any, why: str) -> None:
 
 _VIEWS = f"""
     SELECT {jobs.SUMMARY_COLUMNS}, j.document,
-      (SELECT jsonb_object_agg(name, value) FROM (
-         SELECT DISTINCT ON (name) name, value FROM metrics WHERE job_id = j.id ORDER BY name, epoch DESC) AS last
+      (SELECT jsonb_object_agg(name, CASE name WHEN 'transfer/total_bytes' THEN largest ELSE sum END) FROM (
+         SELECT name, sum(value), max(value) AS largest FROM metrics WHERE job_id = j.id GROUP BY name) AS attempts
       ) AS told
     FROM {jobs.SUMMARY_TABLES}
 """

@@ -365,6 +365,26 @@ def test_no_wait_for_another_attempt_outlives_the_transfer(broken_destination: P
         transfer(source, "from", destination, "to", options=replace(OPTIONS, trust_store=False))
 
 
+def test_a_copy_inside_the_provider_that_is_denied(running: Servers, folder: Path, tmp_path: Path) -> None:
+    """Who may write to the destination need not be allowed to read the source: then the bytes come through here."""
+    with faulty(running.origin("aws")) as (origin, faults):
+        source, destination = (open_store(make_bucket("aws", origin, f"b{os.urandom(8).hex()}")) for _ in range(2))
+        manifest = artifacts.publish(source, "from", folder)
+        asked: list[str] = []
+
+        def deny(exchange: Exchange) -> Verdict | None:
+            if "x-amz-copy-source" not in exchange.headers:
+                return None
+            asked.append(exchange.path)
+            return Verdict(403, "AccessDenied")
+
+        faults.before = deny
+        report = transfer(source, "from", destination, "to", options=OPTIONS)
+        fetch(destination, "to", manifest, tmp_path / "back")
+    assert (report.counts.sent, report.counts.crossed) == (manifest.size, 0)
+    assert 0 < len(asked) <= OPTIONS.small_streams, "it is not tried again with every file"
+
+
 def test_a_manifest_that_lies(broken_destination: Pair, folder: Path) -> None:
     source, destination, faults = broken_destination
     manifest = artifacts.publish(source, "from", folder)

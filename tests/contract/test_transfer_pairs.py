@@ -17,8 +17,9 @@ from cloud_adapters.base import MIB
 from cloud_adapters.fetching import fetch
 from cloud_adapters.registry import open_store
 from cloud_adapters.retrying import RetryingStore
-from cloud_adapters.transfer import Options, estimate, transfer
+from cloud_adapters.transfer import Options, Progress, copy, estimate, transfer
 from orchestrator.domain.artifact import MANIFEST_NAME
+from orchestrator.domain.errors import CorruptArtifact
 from tests.contract.conftest import NewStore, Servers
 from tests.contract.servers import make_bucket
 
@@ -62,6 +63,60 @@ def test_a_pair(origin: str, target: str, new_store: NewStore, folder: Path, tmp
     assert (moved, report.counts.done) == (manifest.size, manifest.size)
     again = transfer(source, "model/1", destination, "replica/1")
     assert (again.counts.sent, again.counts.already_there) == (0, manifest.size)
+
+
+@pytest.mark.parametrize("origin", PROVIDERS)
+@pytest.mark.parametrize("size", [1000, 6 * MIB])
+def test_plain_files_that_change_after_they_were_listed(origin: str, size: int, new_store: NewStore) -> None:
+    """Content of the same size, so that nothing but the version tells it; copied inside the provider, and away."""
+    source, options = new_store(origin), Options(part_size=5 * MIB, streams=2)
+    source.put("kept", b"k" * size)
+    source.put("changed", b"1" * size)
+    listed = {info.key: [(info, info.key)] for info in source.list("")}
+    source.put("changed", b"2" * size)
+    for target in ("local", "aws"):
+        destination = new_store(target)
+        assert copy(source, listed["kept"], destination, options=options).counts.moved == size
+        with pytest.raises(CorruptArtifact):
+            copy(source, listed["changed"], destination, options=options)
+        assert [info.key for info in destination.list("")] == ["kept"]
+
+
+def test_progress_and_estimate_count_what_is_read_back(new_store: NewStore, folder: Path) -> None:
+    """Half of the work is done when everything has landed in a store that nobody can trust."""
+    source, destination = new_store("local"), new_store("local")
+    manifest = artifacts.publish(source, "model/1", folder)
+    seen: list[Progress] = []
+    expected = estimate(source, "model/1", destination, "replica/1")
+    # A limit keeps the engine from copying inside the provider, which reads back as it goes.
+    transfer(source, "model/1", destination, "replica/1", options=Options(bandwidth=1e9), on_progress=seen.append)
+    assert (expected.bytes_to_move, expected.bytes_to_read_back) == (manifest.size, manifest.size)
+    landed = next(one for one in seen if one.done >= LARGE)
+    assert landed.fraction < 0.7
+    assert [one.fraction for one in seen] == sorted(one.fraction for one in seen)
+    assert (seen[-1].fraction, seen[-1].seconds_left, seen[-1].proven) == (1.0, 0.0, manifest.size)
+
+
+def test_what_is_read_back_keeps_to_the_limit_too(new_store: NewStore) -> None:
+    """All but the last piece of what moves, to the store and back, take their time."""
+    source, destination = new_store("local"), new_store("local")
+    for number in range(10):
+        source.put(f"{number}", bytes(1000))
+    files = [(info, info.key) for info in source.list("")]
+    report = copy(source, files, destination, options=Options(bandwidth=1e5))
+    assert report.counts.read_back == 10_000
+    assert report.seconds >= 19_000 / 1e5
+
+
+def test_bytes_that_cross_regions_inside_a_provider_cost_what_was_estimated(new_store: NewStore, folder: Path) -> None:
+    source, near = new_store("aws"), new_store("aws")
+    far = open_store(f"{near.uri}&region=ap-south-1")
+    manifest = artifacts.publish(source, "model/1", folder)
+    expected = estimate(source, "model/1", far, "replica/1").cost
+    report = transfer(source, "model/1", far, "replica/1")
+    assert (report.counts.read, report.counts.crossed) == (0, manifest.size)
+    assert report.cost == expected
+    assert report.cost.usd > 0
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,7 +24,7 @@ from cloud_adapters.artifacts import open_verified, read_manifest
 from cloud_adapters.base import ObjectStore, join_key
 from cloud_adapters.errors import AccessDenied, InvalidStore, ObjectNotFound, TransientStoreError
 from cloud_adapters.registry import open_store
-from cloud_adapters.transfer import Options, Progress, TransferCancelled, transfer
+from cloud_adapters.transfer import Counts, Options, Progress, TransferCancelled, cost_of, transfer
 from orchestrator.domain.artifact import MANIFEST_NAME, MARK, Manifest, ManifestFile
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError
 from orchestrator.domain.quantities import format_bytes
@@ -33,6 +34,7 @@ from workers import proctree
 from workers.zygote import clock
 
 _TELL_SECONDS = 0.3
+_BILL_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
 _CHECKERS = 8
 _SHOWN = 5
@@ -48,13 +50,52 @@ class Pace:
         self._next = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        if (now := time.monotonic()) < self._next and progress.done < progress.total:
+        if (now := time.monotonic()) < self._next and progress.fraction < 1:
             return
         self._next = now + _TELL_SECONDS
         left = progress.seconds_left
+        read_back = f", {format_bytes(progress.proven)} read back" if progress.proven else ""
         rest = "" if left is None else f", {format_bytes(int(progress.rate))}/s, {left:.0f} s left"
-        text = f"{format_bytes(progress.done)} of {format_bytes(progress.total)}{rest}"
-        self._tell({"progress": progress.done / progress.total if progress.total else 1.0, "message": text})
+        text = f"{format_bytes(progress.done)} of {format_bytes(progress.total)}{read_back}{rest}"
+        self._tell({"progress": progress.fraction, "message": text})
+
+
+class Bill:
+    """What this attempt has moved, from whichever sources, and what that costs. It is told now and then, so that also
+    the bytes of an attempt that is killed are known: those of all attempts are added up."""
+
+    def __init__(self, order: Order, tell: Tell) -> None:
+        self._order = order
+        self._tell = tell
+        self._next = 0.0
+        self._before: defaultdict[str, float] = defaultdict(float)
+        self._now: dict[str, float] = {}
+
+    def note(self, counts: Counts, seconds: float, cost: float) -> None:
+        """What the source at hand has come to."""
+        self._now = {
+            "transfer/sent_bytes": counts.sent,
+            "transfer/read_bytes": counts.read,
+            "transfer/reused_bytes": counts.already_there + counts.copied_inside,
+            "transfer/seconds": seconds,
+            "transfer/usd": cost,
+        }
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + _BILL_SECONDS
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell it now."""
+        sums = {name: value + self._before[name] for name, value in self._now.items()}
+        self._tell({"metrics": {"transfer/total_bytes": self._order.size, **sums}})
+
+    def close(self) -> None:
+        """The source at hand is done with: what comes now is added to it."""
+        if self._now:
+            self.tell()
+        for name, value in self._now.items():
+            self._before[name] += value
+        self._now = {}
 
 
 def copy(order: Order, tell: Tell, cancel: threading.Event) -> None:
@@ -64,9 +105,10 @@ def copy(order: Order, tell: Tell, cancel: threading.Event) -> None:
         _require_store(destination, order)
         _clear_damaged_manifest(destination, order)
     failure: NeutrinoError | None = None
+    bill = Bill(order, tell)
     for source in order.sources:
         try:
-            return _copy_from(source, destination, order, tell, cancel)
+            return _copy_from(source, destination, order, tell, bill, cancel)
         except TransferCancelled:
             raise
         except NeutrinoError as error:
@@ -79,29 +121,33 @@ def copy(order: Order, tell: Tell, cancel: threading.Event) -> None:
     raise failure
 
 
-def _copy_from(source: Place, destination: ObjectStore, order: Order, tell: Tell, cancel: threading.Event) -> None:
-    report = transfer(
-        open_store(source.store),
-        source.prefix,
-        destination,
-        order.target.prefix,
-        digest=order.digest,
-        reuse=order.reuse,
-        options=Options(paranoid=order.paranoid, bandwidth=order.limit),
-        on_progress=Pace(tell),
-        cancel=cancel,
-    )
+def _copy_from(
+    source: Place, destination: ObjectStore, order: Order, tell: Tell, bill: Bill, cancel: threading.Event
+) -> None:
+    origin, pace = open_store(source.store), Pace(tell)
+
+    def show(progress: Progress) -> None:
+        pace(progress)
+        bill.note(progress.counts, progress.seconds, cost_of(progress.counts.taken, origin, destination).usd)
+
+    try:
+        report = transfer(
+            origin,
+            source.prefix,
+            destination,
+            order.target.prefix,
+            digest=order.digest,
+            reuse=order.reuse,
+            options=Options(paranoid=order.paranoid, bandwidth=order.limit),
+            on_progress=show,
+            cancel=cancel,
+        )
+        bill.note(report.counts, report.seconds, report.cost.usd)
+    finally:
+        bill.close()
     counts = report.counts
     tell(
         {
-            "metrics": {
-                "transfer/total_bytes": order.size,
-                "transfer/sent_bytes": counts.sent,
-                "transfer/read_bytes": counts.read,
-                "transfer/reused_bytes": counts.already_there + counts.copied_inside,
-                "transfer/seconds": report.seconds,
-                "transfer/usd": report.cost.usd,
-            },
             "note": f"{order.files} files, {format_bytes(order.size)} in {order.target.store}: "
             f"{format_bytes(counts.sent)} sent, {format_bytes(counts.copied_inside + counts.already_there)} there. "
             f"Proof: {report.proof}.",
@@ -173,7 +219,8 @@ def verify(order: Order, tell: Tell, cancel: threading.Event) -> None:
             done[0] += size
             done[1] += files
             seconds = time.monotonic() - began
-            pace(Progress(manifest.size, done[0], done[0], len(manifest.files), done[1], seconds))
+            counts = Counts(sent=done[0], files_done=done[1])
+            pace(Progress(manifest.size, len(manifest.files), seconds, counts))
 
     def fault(file: ManifestFile) -> str | None:
         try:
