@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from cloud_adapters.errors import ObjectNotFound
-from cloud_adapters.registry import open_store
+from orchestrator.api.outside import reach
 from orchestrator.domain.artifact import MANIFEST_NAME
 from orchestrator.domain.errors import NeutrinoError, ServerUnavailable
 from orchestrator.store import components
@@ -35,8 +35,7 @@ class _Look:
     def at(self, wanted: StoreToWatch) -> None:
         """Ask the store for the newest artifact that should be there, or for anything when there is none."""
         try:
-            store = open_store(wanted.uri)
-            store.head(f"{wanted.prefix}/{MANIFEST_NAME}" if wanted.prefix else MANIFEST_NAME)
+            reach(wanted.uri).head(f"{wanted.prefix}/{MANIFEST_NAME}" if wanted.prefix else MANIFEST_NAME)
         except ObjectNotFound:
             self.fault = f"The newest artifact, {wanted.prefix}, is not there." if wanted.prefix else None
         except NeutrinoError as error:

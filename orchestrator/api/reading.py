@@ -17,8 +17,9 @@ from threading import Lock
 from cloud_adapters.artifacts import open_verified, read_manifest
 from cloud_adapters.errors import ObjectNotFound
 from orchestrator import settings
+from orchestrator.api.kept import Kept
 from orchestrator.api.outside import reach
-from orchestrator.domain.artifact import Manifest, ManifestFile
+from orchestrator.domain.artifact import MANIFEST_NAME, Manifest, ManifestFile
 from orchestrator.domain.errors import CorruptArtifact, NeutrinoError, NotFound, ServerUnavailable, nearest
 from orchestrator.domain.ids import decode
 from orchestrator.domain.transfer import Place
@@ -36,6 +37,7 @@ LONG_SECONDS = 30.0
 
 _doubts: dict[Place, float] = {}
 _lock = Lock()
+_manifests: Kept[Manifest] = Kept(seconds=60.0, most=4)  # each may take 50 MB
 
 
 def doubt(db: Database, workspace_id: int, artifact_id: str, place: Place, error: Exception) -> None:
@@ -66,13 +68,7 @@ def locate(db: Database, workspace_id: int, artifact_id: str, near: Near) -> tup
     failure: NeutrinoError | None = None
     for place in _trusted_first(places):
         try:
-            manifest = read_manifest(reach(place.store), place.prefix)
-            if manifest.digest == view.digest:
-                return view, place, manifest
-            failure = CorruptArtifact(
-                f"The manifest of {artifact_id} in {place.store} is not the one that was published.",
-                hint="Its replica has been changed from outside; nothing was read from it.",
-            )
+            return view, place, _manifest(artifact_id, place, view.digest)
         except NeutrinoError as error:
             failure = error
         doubt(db, workspace_id, artifact_id, place, failure)
@@ -80,6 +76,24 @@ def locate(db: Database, workspace_id: int, artifact_id: str, near: Near) -> tup
         f"{artifact_id} has no copy that can be read.",
         hint="`neutrino model replicas` shows what became of them.",
     )
+
+
+def _manifest(artifact_id: str, place: Place, digest: str) -> Manifest:
+    """The manifest of a copy. Whoever reads all files of an artifact asks for it with each of them, so it is parsed
+    once; that it is still there, and is the same, is looked at every time."""
+    store = reach(place.store)
+
+    def read() -> Manifest:
+        manifest = read_manifest(store, place.prefix)
+        if manifest.digest != digest:
+            raise CorruptArtifact(
+                f"The manifest of {artifact_id} in {place.store} is not the one that was published.",
+                hint="Its replica has been changed from outside; nothing was read from it.",
+            )
+        return manifest
+
+    version = store.head(f"{place.prefix}/{MANIFEST_NAME}").etag
+    return _manifests.get((place, version, digest), read)
 
 
 @dataclass(frozen=True, slots=True)
