@@ -80,7 +80,7 @@ def migrate_model(
     most = rate(limit)
     with connect() as client:
         model = client.models.get(ref)
-        plan = model.plan(to, source=source, move=move)
+        plan = model.plan(to, source=source, move=move, paranoid=paranoid, limit=most)
         _show_plan(plan, output if dry_run else Format.TABLE)
         if dry_run:
             return 0

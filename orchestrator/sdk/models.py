@@ -78,9 +78,18 @@ class ModelVersion(Bound[D]):
         return (yield from download(detail, Path(to), near=near))
 
     @Operation
-    def plan(self, to: str, *, source: str | None = None, move: bool = False) -> Steps[MigrationPlan]:
+    def plan(
+        self,
+        to: str,
+        *,
+        source: str | None = None,
+        move: bool = False,
+        paranoid: bool = False,
+        limit: float | None = None,
+    ) -> Steps[MigrationPlan]:
         """What `migrate` would move, how long that takes and what it costs. Raises what `migrate` raises."""
-        return (yield from self._ask(MigrationPlan, "migrate", "plan", body=_wanted(to, source, move)))
+        body = _wanted(to, source, move, paranoid, limit)
+        return (yield from self._ask(MigrationPlan, "migrate", "plan", body=body))
 
     @Operation
     def migrate(
@@ -99,7 +108,7 @@ class ModelVersion(Bound[D]):
         back. Raises NotFound for an unknown place, Conflict when it is there already or on its way, PermissionDenied
         when the store there lets nobody write, and StoreError for a store that cannot be used.
         """
-        body = _wanted(to, source, move) | {"paranoid": paranoid, "limit": None if limit is None else int(limit)}
+        body = _wanted(to, source, move, paranoid, limit)
         return Migration(self.driver, (yield from self._ask(MigrationView, "migrate", body=body)))
 
     @Operation
@@ -124,8 +133,9 @@ class ModelVersion(Bound[D]):
         return (yield from post(path("models", self.name, self.version, *verb), answer, body))
 
 
-def _wanted(to: str, source: str | None, move: bool) -> dict[str, object]:
-    return {"to": to, "source": source, "move": move}
+def _wanted(to: str, source: str | None, move: bool, paranoid: bool, limit: float | None) -> dict[str, object]:
+    bandwidth = None if limit is None else int(limit)
+    return {"to": to, "source": source, "move": move, "paranoid": paranoid, "limit": bandwidth}
 
 
 class Models(Bound[D]):

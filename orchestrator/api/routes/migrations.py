@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 
 from cloud_adapters.errors import AccessDenied, ObjectNotFound
 from cloud_adapters.transfer import Estimate, estimate
+from cloud_adapters.transfer.estimate import ASSUMED_RATE
 from orchestrator.api.auth import Submitter, Viewer
 from orchestrator.api.dependencies import Cursor, Db, IdempotencyKey, Limit, fingerprint
 from orchestrator.api.outside import apart, reach, try_writing
@@ -25,12 +26,12 @@ from orchestrator.store.listing import decode_cursor, encode_cursor
 router = APIRouter(prefix="/v1", tags=["migrations"])
 
 
-def _plan(draft: Draft, workspace_id: int, move: bool) -> MigrationPlan:
+def _plan(draft: Draft, workspace_id: int, wanted: Migrate) -> MigrationPlan:
     """Look at the stores themselves. Raises the error of the one that cannot be used."""
     failure: NeutrinoError | None = None
     for source in draft.sources:
         try:
-            found = _estimate(draft, source, workspace_id)
+            found = _estimate(draft, source, workspace_id, wanted)
         except NeutrinoError as error:
             failure = error
             continue
@@ -41,7 +42,7 @@ def _plan(draft: Draft, workspace_id: int, move: bool) -> MigrationPlan:
             source=source.store,
             destination=draft.store,
             cloud=draft.target.cloud or "",
-            move=move,
+            move=wanted.move,
             files=found.files,
             total_bytes=found.total_bytes,
             bytes_to_move=found.bytes_to_move,
@@ -54,9 +55,17 @@ def _plan(draft: Draft, workspace_id: int, move: bool) -> MigrationPlan:
     raise _unusable(draft.store, failure)
 
 
-def _estimate(draft: Draft, source: Place, workspace_id: int) -> Estimate:
+def _estimate(draft: Draft, source: Place, workspace_id: int, wanted: Migrate) -> Estimate:
     fresh = f"artifacts/{workspace_id}/plan-{secrets.token_hex(8)}"  # where it would go there is nothing yet
-    return estimate(reach(source.store), source.prefix, reach(draft.store), fresh, reuse=draft.reuse)
+    return estimate(
+        reach(source.store),
+        source.prefix,
+        reach(draft.store),
+        fresh,
+        reuse=draft.reuse,
+        rate=min(wanted.limit or ASSUMED_RATE, ASSUMED_RATE),
+        paranoid=wanted.paranoid,
+    )
 
 
 def _probe(draft: Draft, workspace_id: int, size: int) -> None:
@@ -85,7 +94,7 @@ def plan(db: Db, caller: Submitter, name: str, version: str, wanted: Migrate) ->
     """What a migration would move, how long that takes, and what it costs. Nothing is stored."""
     with db.transaction() as connection:
         draft = drafts.draft(connection, caller.workspace_id, name, version, wanted)
-    return _plan(draft, caller.workspace_id, wanted.move)
+    return _plan(draft, caller.workspace_id, wanted)
 
 
 @router.post("/models/{name}/{version}/migrate", status_code=202)
@@ -97,7 +106,7 @@ def migrate(
     with db.transaction() as connection:
         again = idempotency.answered(connection, caller.workspace_id, key)
         draft = None if again else drafts.draft(connection, caller.workspace_id, name, version, wanted)
-    planned = _plan(draft, caller.workspace_id, wanted.move) if draft else None
+    planned = _plan(draft, caller.workspace_id, wanted) if draft else None
     with db.transaction() as connection:
 
         def effect() -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_version_two_moves_only_what_changed(clouds: Clouds, tmp_path: Path) -> 
     make(clouds, "growing", files=20).migrate("gcp").wait(timeout=120)
     second = make(clouds, "growing", files=20, seed=2, changed=2)
     assert (second.ref, second.plan("gcp").bytes_to_move) == ("growing@2", 100_000)
+    assert second.plan("gcp", limit=1024).seconds > 100_000 / 1024
     migration = second.migrate("gcp").wait(timeout=120)
     assert migration.view.moved_bytes == 100_000
     there = hashes(second.download(tmp_path / "there", near="gcp"))
