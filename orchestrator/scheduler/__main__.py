@@ -25,7 +25,7 @@ def main() -> None:
         bells = Bells()
         database = Database.from_env(pool_size=2, application="neutrino-scheduler")
         scheduler, postman = Scheduler(database, bells), Postman(database)
-        janitor = Janitor(Database.from_env(pool_size=1, application="neutrino-janitor"))
+        janitor = Janitor(Database.from_env(pool_size=2, application="neutrino-janitor"))
     except NeutrinoError as error:
         sys.exit(str(error))
 

@@ -1,5 +1,5 @@
 """Keeps the stores clean and their copies checked, in threads of its own: stores are slow, and dispatching is not.
-Each chore has one, so that a store that does not answer holds up none that asks the database alone.
+What contacts them has another one than what asks the database alone, which so is not held up by a store.
 
 Nothing here is kept in memory: what is to be deleted stands in the database until it is deleted, and may be deleted
 twice. Any number of replicas share the work, and one that dies is replaced by the next.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 from cloud_adapters.artifacts import discard, list_keys, read_manifest
 from cloud_adapters.base import ObjectStore, join_key
@@ -42,19 +43,22 @@ _IMPATIENT = Retry(attempts=2, cap_s=1.0)
 
 
 class Janitor:
-    """Threads that clean until stopped."""
+    """Two threads that clean until stopped."""
 
     def __init__(self, database: Database) -> None:
-        chores = [
+        in_stores = [
             Every(_CLEAN_SECONDS, lambda: clean(database)),
-            Every(_CHECK_SECONDS, lambda: check_next(database)),
             Every(_SEARCH_SECONDS, lambda: search(database)),
+        ]
+        in_the_database = [
+            Every(_CHECK_SECONDS, lambda: check_next(database)),
             Every(_FORGET_SECONDS, lambda: forget_checkpoints(database)),
             Every(_USAGE_SECONDS, lambda: add_up(database)),
         ]
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(chore,), name="janitor", daemon=True) for chore in chores
+            threading.Thread(target=self._run, args=(chores,), name="janitor", daemon=True)
+            for chores in (in_stores, in_the_database)
         ]
 
     def start(self) -> None:
@@ -69,14 +73,18 @@ class Janitor:
         for thread in self._threads:
             thread.join(timeout=max(until - time.monotonic(), 0))
 
-    def _run(self, chore: Every) -> None:
+    def _run(self, chores: Sequence[Every]) -> None:
         while not self._stop.wait(_CLEAN_SECONDS):
-            try:
-                chore.run_if_due()
-            except ServerUnavailable:
-                log.warning("the database does not answer; looking again")
-            except Exception:
-                log.exception("the janitor failed; it goes on")
+            for chore in chores:
+                self._do(chore)
+
+    def _do(self, chore: Every) -> None:
+        try:
+            chore.run_if_due()
+        except ServerUnavailable:
+            log.warning("the database does not answer; looking again")
+        except Exception:
+            log.exception("the janitor failed; it goes on")
 
 
 def clean(database: Database) -> None:
