@@ -169,7 +169,9 @@ def download(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FOLDER", help="Where to; ./NAME-VERSION by default.")
     ] = None,
-    near: Annotated[str | None, typer.Option("--near", metavar="PLACE", help="Whose copy to prefer.")] = None,
+    near: Annotated[
+        str | None, typer.Option("--near", metavar="PLACE", help="Whose copy to prefer; $NEUTRINO_NEAR.")
+    ] = None,
 ) -> None:
     """Download a version of a model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,9 +72,11 @@ class ModelVersion(Bound[D]):
     def download(self, to: str | Path, *, near: str | None = None) -> Steps[Path]:
         """Fetch all files into the folder `to`. Nothing appears there before every byte has been verified.
 
-        `near` is the cloud, pool or store whose copy to prefer. When a copy fails, the next one is read. Raises
-        CorruptArtifact when no copy has the bytes that the manifest says.
+        `near` is the cloud, pool or store whose copy to prefer, by default what NEUTRINO_NEAR says. When a copy fails,
+        the next one is read. Raises CorruptArtifact when no copy has the bytes that the manifest says, and NotFound
+        for a place that is not known.
         """
+        near = near or os.environ.get("NEUTRINO_NEAR") or None
         detail = yield from get(path("artifacts", self.view.artifact.id), ArtifactDetail, near=near)
         return (yield from download(detail, Path(to), near=near))
 

@@ -48,14 +48,18 @@ def test_moved_round_the_clouds_every_byte_arrives_and_nothing_stays_behind(clou
     assert (job.n, job.kind) == (3, "Transfer")
 
 
-def test_version_two_moves_only_what_changed(clouds: Clouds, tmp_path: Path) -> None:
+def test_version_two_moves_only_what_changed(clouds: Clouds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(clouds, "growing", files=20).migrate("gcp").wait(timeout=120)
     second = make(clouds, "growing", files=20, seed=2, changed=2)
     assert (second.ref, second.plan("gcp").bytes_to_move) == ("growing@2", 100_000)
     assert second.plan("gcp", limit=1024).seconds > 100_000 / 1024
     migration = second.migrate("gcp").wait(timeout=120)
     assert migration.view.moved_bytes == 100_000
-    there = hashes(second.download(tmp_path / "there", near="gcp"))
+    monkeypatch.setenv("NEUTRINO_NEAR", "nowhere")
+    with pytest.raises(NotFound, match="nowhere"):
+        second.download(tmp_path / "far")
+    monkeypatch.setenv("NEUTRINO_NEAR", "gcp")
+    there = hashes(second.download(tmp_path / "there"))
     assert there == hashes(second.download(tmp_path / "here", near="aws"))
 
 
