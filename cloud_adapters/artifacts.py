@@ -140,6 +140,16 @@ def _files(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(root) / name
+            if not _is_utf8(name):  # how Python shows such a name; no store and no manifest holds it
+                raise InvalidSpec(f"{name!r} is not UTF-8.", hint="Give the file another name.")
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise InvalidSpec(f"{path.relative_to(folder)} is not a regular file", hint="Copy it instead.")
         yield from (Path(root) / name for name in names)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

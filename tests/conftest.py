@@ -14,18 +14,20 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from redis import Redis as RedisClient
 
 import migrations
+from orchestrator import settings
 from orchestrator.embedded.postgres import ROLE, Postgres
 from orchestrator.embedded.redis import Redis
 from tests.distribution import pytest_xdist_make_scheduler
 
 # How long an example takes says something about the machine, not about what is tested.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any machine")
 
 __all__ = ["pytest_xdist_make_scheduler"]  # for pytest to find
 
@@ -72,6 +74,12 @@ def postgres_folder() -> Iterator[Path]:
     times as long. Stores do not lie there: below /dev, users' files may not."""
     with _folder(_MEMORY if _is_roomy(_MEMORY) else None) as folder:
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def _settings_are_read_anew() -> None:
+    """What a service reads once, each test reads once: others have other leases."""
+    settings.current.cache_clear()
 
 
 @contextmanager

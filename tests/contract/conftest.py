@@ -18,10 +18,8 @@ NewStore = Callable[[str], RetryingStore]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _credentials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        # Other processes of a test may use its folders, wherever in the system those are.
-        patch.setenv("NEUTRINO_FILE_ROOTS", str(tmp_path_factory.getbasetemp()))
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AZURE_STORAGE_KEY", servers.AZURITE_KEY)

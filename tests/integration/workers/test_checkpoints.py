@@ -84,7 +84,7 @@ open(left + "/DONE", "w").close()
     workers.start()
     assert plane.report_of(attempt).reason is Reason.SUCCEEDED
     assert _steps(plane, attempt) == []
-    assert "is not a key: it is not UTF-8" in plane.attempts[attempt].text()[0]
+    assert "is not UTF-8" in plane.attempts[attempt].text()[0]
     assert "The checkpoint at step 2 was not stored." in " ".join(plane.attempts[attempt].text("system"))
 
 
