@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_FIRST = 8
-_TIMES = 4
+_FIRST = 4
+_TIMES = 8
 _LOOK_SECONDS = 0.01
-_BUSY = 0.8  # processors; one is what a process of Python comes near to that waits for nobody
+_BUSY = 0.7  # processors; one is what a process of Python comes near to that waits for nobody
 
 
 class Crew(Generic[Item]):
