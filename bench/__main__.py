@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from bench import browsing, jobs, limit, listing, memory, painting, seed, versions
+from bench import browsing, jobs, limit, listing, memory, migration, painting, seed, versions
 from bench.figures import Figure, show
 from bench.transfer import __main__ as transfers
 from orchestrator.embedded.stack import Stack
@@ -62,6 +62,7 @@ def main() -> None:
         figures += painting.figures(stack.url, stack.admin_token)
         database.close()
     figures.append(versions.figure())
+    figures += migration.figures()
     figures += transfers.figures()
     show(figures)
 

@@ -115,6 +115,42 @@ def recover(clouds: Clouds, **fields: Any) -> tuple[float, float]:
         return float(row.works) - float(row.lost), before.age_seconds or 0.0
 
 
+def figures(megabytes: int = 64, runs: int = 3) -> list[Figure]:
+    """How long jobs with checkpoints of several kinds are away, in the median of so many moves, and one whose cloud is
+    lost."""
+    size = megabytes * MIB
+    # Few checkpoints of its own accord: what is measured is the one that the move asks for. The kinds take turns, so
+    # that whatever else the machine does meets all of them.
+    frozen = {"ballast": size // 10, "frozen": size * 9 // 10}
+    kinds: dict[str, dict[str, int]] = {"small": {}, "dense": {"ballast": size}, "mostly frozen": frozen}
+    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    with _clouds() as clouds:
+        for _ in range(runs):
+            for kind, fields in kinds.items():
+                found[kind].append(move(clouds, every=50, pause=0.05, **fields))
+        recovered, age = recover(clouds, every=50, pause=0.05, ballast=size)
+    away, copied = (
+        {kind: statistics.median(run[column] for run in runs) for kind, runs in found.items()} for column in (0, 1)
+    )
+    return [
+        Figure("a job with a checkpoint of some bytes is away", f"{away['small']:.2f} s"),
+        *(
+            _figure(f"one with {megabytes} MiB, {kind},", away[kind], copied[kind], away["small"])
+            for kind in ("dense", "mostly frozen")
+        ),
+        Figure(
+            "its cloud is lost: works on the standby after", f"{recovered:.2f} s", "", None, "≤ 3 s", recovered <= 3
+        ),
+        Figure("and the checkpoint there was old", f"{age:.1f} s"),
+    ]
+
+
+def _figure(what: str, away: float, copied: float, start: float) -> Figure:
+    ratio = away / copied
+    against = f"copying it: {copied:.2f} s; with the start {away / (copied + start):.2f}"
+    return Figure(f"{what} is away", f"{away:.2f} s", against, ratio, "≤ 1.1", ratio <= 1.1)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.migration", description=__doc__)
@@ -122,39 +158,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="moves of each kind")
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
-    size = chosen.megabytes * MIB
-    # Few checkpoints of its own accord: what is measured is the one that the move asks for. The kinds take turns, so
-    # that whatever else the machine does meets all of them.
-    frozen = {"ballast": size // 10, "frozen": size * 9 // 10}
-    kinds: dict[str, dict[str, int]] = {"small": {}, "dense": {"ballast": size}, "mostly frozen": frozen}
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    with _clouds() as clouds:
-        for _ in range(chosen.runs):
-            for kind, fields in kinds.items():
-                found[kind].append(move(clouds, every=50, pause=0.05, **fields))
-        recovered, age = recover(clouds, every=50, pause=0.05, ballast=size)
-    away, copied = (
-        {kind: statistics.median(run[column] for run in runs) for kind, runs in found.items()} for column in (0, 1)
-    )
-    show(
-        [
-            Figure("a job with a checkpoint of some bytes is away", f"{away['small']:.2f} s"),
-            *(
-                _figure(f"one with {chosen.megabytes} MiB, {kind},", away[kind], copied[kind], away["small"])
-                for kind in ("dense", "mostly frozen")
-            ),
-            Figure(
-                "its cloud is lost: works on the standby after", f"{recovered:.2f} s", "", None, "≤ 3 s", recovered <= 3
-            ),
-            Figure("and the checkpoint there was old", f"{age:.1f} s"),
-        ]
-    )
-
-
-def _figure(what: str, away: float, copied: float, start: float) -> Figure:
-    ratio = away / copied
-    against = f"copying it: {copied:.2f} s; with the start {away / (copied + start):.2f}"
-    return Figure(f"{what} is away", f"{away:.2f} s", against, ratio, "≤ 1.1", ratio <= 1.1)
+    show(figures(chosen.megabytes, chosen.runs))
 
 
 if __name__ == "__main__":
