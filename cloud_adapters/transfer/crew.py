@@ -26,8 +26,8 @@ class Crew(Generic[Item]):
     """Does `work` on every item, in up to `most` threads.
 
     Only one thread of Python runs at a time, so threads that need not wait are in each other's way: 64 of them take a
-    third more of the processor than a few for the same files. Over a distance each of them waits nearly all the time, and
-    none is too many. So a few begin, and others join while the processor has time to spare.
+    third more of the processor than a few for the same files. Over a distance each of them waits nearly all the time,
+    and none is too many. So a few begin, and others join while the processor has time to spare.
 
     `stop` is set when one of them fails, or when Ctrl-C ends the wait for them: nothing is begun then, and what is at
     work may look at it.
